@@ -1,0 +1,137 @@
+"""The sections of `regulars.toml`: every key once, with its kind, default and meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.keys import COLUMN, COLUMN_OR_COLUMNS, COLUMNS, COUNT, DAYS, FOLDER, NAMES, TEXT, key
+
+SOURCE = "a Parquet or CSV file, folder or glob, a DuckDB file, an Ibis URL, or `package:<package>/<file>`"
+TABLE = "the table's name, where the source is a database"
+DEFAULT_TRACKING_URI = "sqlite:///.regulars/mlflow.db"
+
+
+@dataclass(frozen=True)
+class Business:
+    """Who the project is about."""
+
+    name: str = key(TEXT, "the business, as reports print it")
+    currency: str = key(TEXT, "the currency of amounts, as reports print it", default="")
+
+
+@dataclass(frozen=True)
+class Transactions:
+    """One row a line of an order, or one row an order."""
+
+    source: str = key(TEXT, SOURCE)
+    customer: str = key(COLUMN, "who bought: text or whole numbers; rows without one are left out")
+    time: str = key(COLUMN, "when: a timestamp or a date; rows without one are left out")
+    amount: str = key(COLUMN, "money paid for the line; a negative amount is a refund")
+    table: str | None = key(TEXT, TABLE, default=None)
+    order: str | None = key(
+        COLUMN, "which order the line is of", default=None, shown="one order a customer and day"
+    )
+    quantity: str | None = key(COLUMN, "how many items", default=None)
+    product: str | None = key(COLUMN, "what was bought", default=None)
+    category: str | None = key(
+        COLUMN, "what sort of product", default=None, shown="that of `tables.products`"
+    )
+    channel: str | None = key(COLUMN, "where the order was placed", default=None)
+    discount: tuple[str, ...] = key(
+        COLUMN_OR_COLUMNS, "money taken off, either sign; several are summed", default=()
+    )
+    refund: str | None = key(
+        COLUMN, "a boolean that marks refund lines", default=None, shown="negative amounts only"
+    )
+
+
+@dataclass(frozen=True)
+class Products:
+    """One row a product; joined to transactions that have no category of their own."""
+
+    source: str = key(TEXT, SOURCE)
+    product: str = key(COLUMN, "the product, as in `tables.transactions.product`")
+    category: str = key(COLUMN, "what sort of product")
+    table: str | None = key(TEXT, TABLE, default=None)
+
+
+@dataclass(frozen=True)
+class Customers:
+    """One row a customer."""
+
+    source: str = key(TEXT, SOURCE)
+    customer: str = key(COLUMN, "the customer, as in the other tables")
+    table: str | None = key(TEXT, TABLE, default=None)
+    signed_up: str | None = key(COLUMN, "when the customer signed up: a timestamp or a date", default=None)
+    attributes: tuple[str, ...] = key(
+        COLUMNS,
+        "numbers or texts that models may use; they carry no time, so they must have been true all along",
+        default=(),
+    )
+    sensitive: tuple[str, ...] = key(COLUMNS, "groups that audits compare; never a model's input", default=())
+    consent: str | None = key(
+        COLUMN, "a boolean: may this customer be scored; never a model's input", default=None
+    )
+    churned: str | None = key(
+        COLUMN, "an observed boolean: the customer left; churn then has no time axis", default=None
+    )
+
+
+@dataclass(frozen=True)
+class Events:
+    """One row a visit, an opened e-mail, a ticket."""
+
+    source: str = key(TEXT, SOURCE)
+    customer: str = key(COLUMN, "the customer, as in the other tables")
+    time: str = key(COLUMN, "when: a timestamp or a date; rows without one are left out")
+    table: str | None = key(TEXT, TABLE, default=None)
+    kind: str | None = key(COLUMN, "what sort of event", default=None)
+
+
+@dataclass(frozen=True)
+class Subscriptions:
+    """One row a subscription, or one row a paid period of it."""
+
+    source: str = key(TEXT, SOURCE)
+    customer: str = key(COLUMN, "the customer, as in the other tables")
+    start: str = key(COLUMN, "when it started: a timestamp or a date")
+    end: str = key(COLUMN, "when it ended: a timestamp or a date, empty while it runs")
+    table: str | None = key(TEXT, TABLE, default=None)
+
+
+@dataclass(frozen=True)
+class Churn:
+    """What leaving means."""
+
+    horizon_days: int | None = key(
+        DAYS, "how long a silence counts as leaving", default=None, shown="from the gaps between orders"
+    )
+    active_days: int = key(DAYS, "who is asked: customers who ordered this recently", default=90)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What models learn from."""
+
+    snapshots: int = key(COUNT, "how many past dates to learn from", default=7)
+    spacing_days: int = key(DAYS, "how far apart they lie", default=30)
+    drop_features: tuple[str, ...] = key(NAMES, "features that no model may use", default=())
+    acknowledge_leaks: tuple[str, ...] = key(
+        NAMES, "leak suspects that you looked into and vouch for", default=()
+    )
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where models are kept."""
+
+    tracking_uri: str = key(
+        TEXT,
+        "the MLflow server or database",
+        default=DEFAULT_TRACKING_URI,
+        shown="`$MLFLOW_TRACKING_URI`, else `.regulars/mlflow.db`",
+    )
+    bundles: Path = key(  # noqa: RUF009 - declares the field, as `field` does
+        FOLDER, "where servers find their bundles", default=Path(".regulars/bundles")
+    )

@@ -1,0 +1,141 @@
+"""Promotion: evidence in, a table of gates out, aliases moved only when every gate passes."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from model_registry.registry import CANDIDATE, CHAMPION, PREVIOUS, RegistryError
+
+if TYPE_CHECKING:
+    from model_registry.evidence import Evidence
+    from model_registry.registry import RegisteredVersion, Registry
+
+NON_INFERIORITY_MARGIN = 0.01
+"""How far below the champion the interval's lower end may reach. On a few thousand customers two fits of one
+model differ by less; a real loss of ranking differs by more."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One row of the promotion table."""
+
+    name: str
+    limit: str
+    figure: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A decided promotion: `moved` says whether aliases were moved."""
+
+    version: RegisteredVersion
+    gates: tuple[Gate, ...]
+    moved: bool
+
+    @property
+    def passed(self) -> bool:
+        return all(gate.passed for gate in self.gates)
+
+
+def judge(evidence: Evidence, champion: RegisteredVersion | None) -> tuple[Gate, ...]:
+    """Every gate, whether it passes or not."""
+    parity = evidence.parity
+    return (
+        Gate(
+            "parity with the native model",
+            f"<= {parity.limit:.0e}",
+            f"{parity.largest:.1e} on {parity.rows:,} rows",
+            parity.passed,
+        ),
+        *(
+            Gate(
+                f"beats {comparison.other}",
+                f"{comparison.metric} difference, interval above 0",
+                str(comparison.difference),
+                comparison.difference.low > 0,
+            )
+            for comparison in evidence.baselines
+        ),
+        _champion_gate(evidence, champion),
+    )
+
+
+def _champion_gate(evidence: Evidence, champion: RegisteredVersion | None) -> Gate:
+    name = "not worse than the champion"
+    if champion is None:
+        return Gate(name, "none yet", "first version", passed=True)
+    if champion.digest == evidence.bundle_digest:
+        return Gate(name, "the same bundle", "is the champion", passed=True)
+    limit = f"interval above -{NON_INFERIORITY_MARGIN}"
+    comparison = evidence.champion
+    if comparison is None or evidence.champion_version != champion.version:
+        figure = f"not compared with version {champion.version}: train again, or name a version that was"
+        return Gate(name, limit, figure, passed=False)
+    return Gate(
+        name,
+        f"{comparison.metric} difference, {limit}",
+        str(comparison.difference),
+        comparison.difference.low > -NON_INFERIORITY_MARGIN,
+    )
+
+
+def promote(registry: Registry, name: str, version: str = "", *, dry_run: bool = False) -> Promotion:
+    """Judges a version (the candidate unless `version` is given) and, if every gate passes, makes it champion.
+
+    `previous` moves before `champion`, so a failure between the two leaves the champion where it was.
+
+    Raises:
+        RegistryError: nothing to promote, or the registry fails.
+    """
+    candidate = registry.get(name, version) if version else registry.resolve(name, CANDIDATE)
+    if candidate is None:
+        raise RegistryError(f"{name} has no candidate; run 'regulars train {name}' or give --version")
+    champion = registry.resolve(name, CHAMPION)
+    gates = judge(registry.evidence(candidate), champion)
+    promotion = Promotion(candidate, gates, moved=False)
+    if dry_run or not promotion.passed:
+        return promotion
+    if champion is None or champion.version != candidate.version:
+        if champion is not None:
+            registry.point(name, PREVIOUS, champion.version)
+        _make_champion(registry, candidate, why="every gate passed")
+    return Promotion(candidate, gates, moved=True)
+
+
+def rollback(registry: Registry, name: str) -> RegisteredVersion:
+    """Makes the previous champion champion again; the version rolled back becomes `previous`.
+
+    Raises:
+        RegistryError: there is no previous champion, or the registry fails.
+    """
+    previous = registry.resolve(name, PREVIOUS)
+    if previous is None:
+        raise RegistryError(f"{name} has no previous champion to roll back to; see 'regulars models'")
+    champion = registry.resolve(name, CHAMPION)
+    _make_champion(registry, previous, why="rolled back to")
+    if champion is not None and champion.version != previous.version:
+        registry.point(name, PREVIOUS, champion.version)
+    return previous
+
+
+def _make_champion(registry: Registry, version: RegisteredVersion, why: str) -> None:
+    registry.point(version.name, CHAMPION, version.version)
+    settled = registry.resolve(version.name, CHAMPION)
+    if settled is None or settled.version != version.version:
+        raise RegistryError(
+            f"{version.name}: the alias {CHAMPION} does not stand at version {version.version} after it was moved; "
+            "somebody else moved it at the same time: see 'regulars models'"
+        )
+    registry.record(
+        version.name,
+        version.version,
+        {
+            "regulars.champion_since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "regulars.champion_by": getpass.getuser(),
+            "regulars.champion_why": why,
+        },
+    )

@@ -1,0 +1,61 @@
+"""The registry port: what the suite needs of a model registry. MLflow stands behind it in `mlflow_registry`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from model_registry.evidence import Evidence
+
+CANDIDATE = "candidate"
+CHAMPION = "champion"
+PREVIOUS = "previous"
+
+
+class RegistryError(Exception):
+    """The registry cannot be reached or does not hold what was asked for. Says what to do next."""
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a model in the registry. `digest` is that of its bundle."""
+
+    name: str
+    version: str
+    run_id: str
+    digest: str
+    created_at: datetime
+    aliases: tuple[str, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Registry(Protocol):
+    """Versions, aliases, bundles and evidence. Every method raises RegistryError."""
+
+    def register(self, name: str, run_id: str, digest: str) -> RegisteredVersion:
+        """Makes the run's logged model and bundle a new version of `name`."""
+
+    def get(self, name: str, version: str) -> RegisteredVersion: ...
+
+    def resolve(self, name: str, alias: str) -> RegisteredVersion | None:
+        """The version that carries `alias`, or None."""
+
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        """All versions, newest first, with their aliases."""
+
+    def point(self, name: str, alias: str, version: str) -> None:
+        """Moves `alias` to `version`."""
+
+    def remove_alias(self, name: str, alias: str) -> None: ...
+
+    def record(self, name: str, version: str, notes: dict[str, str]) -> None:
+        """Writes notes (who, when, why) on a version."""
+
+    def evidence(self, version: RegisteredVersion) -> Evidence: ...
+
+    def download_bundle(self, version: RegisteredVersion, into: Path) -> Path:
+        """Downloads the bundle as a folder inside `into` and returns that folder; does not verify it."""

@@ -1,0 +1,108 @@
+"""What a server follows: a folder of bundles and one small file that says which of them is released.
+
+    <bundles>/churn/release.json       {"version": "7", "alias": "champion", "digest": "3f2a…"}
+    <bundles>/churn/3f2a…/             the bundle of that digest
+
+`release.json` is replaced by rename, after its bundle is in place, so a reader never sees a half-made release.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from model_registry.bundle import BundleError, read_bundle
+
+RELEASE_FILE = "release.json"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One model's released version and the digest of its bundle."""
+
+    version: str
+    alias: str
+    digest: str
+
+
+def read_release(bundles: Path, model: str) -> Release | None:
+    """The released version, or None where nothing is released yet.
+
+    Raises:
+        BundleError: the file is there but says nothing readable.
+    """
+    path = bundles / model / RELEASE_FILE
+    try:
+        release = Release(**json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise BundleError(f"{path}: cannot be read; sync {model} again") from error
+    if not release.digest.isalnum():
+        raise BundleError(f"{path}: its digest is no digest; sync {model} again")
+    return release
+
+
+def bundle_folder(bundles: Path, model: str, digest: str) -> Path:
+    return bundles / model / digest
+
+
+def publish(bundles: Path, model: str, downloaded: Path, release: Release) -> None:
+    """Moves a downloaded bundle into place and releases it; on any failure the release before stays.
+
+    `downloaded` must lie on the same file system as `bundles`. Bundles other than this one and the one released
+    before are deleted.
+
+    Raises:
+        BundleError: `downloaded` is no bundle of `model` with the digest that the release names.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    bundle = read_bundle(downloaded)
+    if bundle.digest != release.digest or bundle.manifest.name != model:
+        raise BundleError(f"the downloaded bundle is not the one that {model} version {release.version} names")
+    place = bundle_folder(bundles, model, release.digest)
+    if not _is_intact(place, release.digest):
+        shutil.rmtree(place, ignore_errors=True)
+        downloaded.rename(place)
+    before = _released_before(bundles, model)
+    _replace(bundles / model / RELEASE_FILE, json.dumps(asdict(release)) + "\n")
+    _prune(bundles / model, keep={release.digest, before})
+
+
+def _released_before(bundles: Path, model: str) -> str:
+    try:
+        release = read_release(bundles, model)
+    except BundleError:
+        return ""
+    return release.digest if release else ""
+
+
+def _is_intact(folder: Path, digest: str) -> bool:
+    try:
+        return read_bundle(folder).digest == digest
+    except BundleError:
+        return False
+
+
+def _replace(path: Path, text: str) -> None:
+    descriptor, draft = tempfile.mkstemp(prefix=".release-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(draft).chmod(0o644)
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def _prune(folder: Path, keep: set[str]) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name not in keep and not entry.name.startswith("."):
+            shutil.rmtree(entry, ignore_errors=True)
