@@ -1,0 +1,180 @@
+"""Where protobuf meets columns: customers are checked by name against the served model's schema.
+
+Violations name the path in the request and what is wrong, never the value.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model_registry.columns import MISSING_CATEGORY, Columns
+from services.core.errors import INVALID, Refusal, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from model_registry.schema import Feature, Schema
+    from regulars.scoring.v1 import scoring_pb2
+
+_LONGEST_NAME = 64
+"""A name of the caller's longer than this is cut in a violation."""
+
+_NAN = float("nan")
+
+
+class Codec:
+    """Decodes customers for one schema."""
+
+    def __init__(self, schema: Schema, max_rows: int) -> None:
+        self._numeric = [feature.name for feature in schema.numeric]
+        self._categorical = [feature.name for feature in schema.categorical]
+        self._required = np.array([not feature.nullable for feature in schema.numeric], np.bool_)
+        self._required_categories = [
+            (position, feature.name) for position, feature in enumerate(schema.categorical) if not feature.nullable
+        ]
+        self._features: dict[str, Feature] = {feature.name: feature for feature in schema.features}
+        self._max_rows = max_rows
+
+    def decode_customer(self, customer: scoring_pb2.Customer) -> Columns:
+        """One row.
+
+        Raises:
+            Refusal: INVALID, with every violation.
+        """
+        given, texts = customer.numeric, customer.categorical
+        row = np.array([given.get(name, _NAN) for name in self._numeric], np.float64)
+        with np.errstate(over="ignore"):
+            numeric = row.astype(np.float32).reshape(1, -1)
+        categories = [texts.get(name, MISSING_CATEGORY) for name in self._categorical]
+        categorical = np.array(categories, object).reshape(1, -1)
+        violations = [] if customer.id else [Violation("customer.id", "must not be empty")]
+        if not (self._features.keys() >= given.keys() and self._features.keys() >= texts.keys()) or (
+            texts and not texts.keys() <= set(self._categorical)
+        ):
+            violations += self._misnamed("customer", given, texts)
+        violations += self._unusable("customer", numeric, categorical, rows=False)
+        if violations:
+            raise Refusal(INVALID, violations)
+        return Columns(numeric, categorical)
+
+    def decode_table(self, table: scoring_pb2.CustomerTable) -> Columns:
+        """One row a customer, in the order of the ids.
+
+        Raises:
+            Refusal: INVALID, with every violation.
+        """
+        violations = self._check_ids(table.ids)
+        violations += self._check_columns(table)
+        if violations:
+            raise Refusal(INVALID, violations)
+        numeric = np.full((len(table.ids), len(self._numeric)), np.nan, np.float32)
+        categorical = np.full((len(table.ids), len(self._categorical)), MISSING_CATEGORY, object)
+        for column in table.numeric:
+            numeric[:, self._numeric.index(column.name)] = np.asarray(column.values)
+        for text_column in table.categorical:
+            categorical[:, self._categorical.index(text_column.name)] = _decode_dictionary(text_column)
+        violations = self._unusable("customers", numeric, categorical, rows=True)
+        if violations:
+            raise Refusal(INVALID, violations)
+        return Columns(numeric, categorical)
+
+    def _check_ids(self, ids: Sequence[str]) -> list[Violation]:
+        if not ids:
+            return [Violation("customers.ids", "must not be empty")]
+        if len(ids) > self._max_rows:
+            return [Violation("customers.ids", f"must hold at most {self._max_rows} customers; split the table")]
+        distinct = set(ids)
+        if len(distinct) == len(ids) and "" not in distinct:
+            return []
+        violations = []
+        seen: set[str] = set()
+        for row, identifier in enumerate(ids):
+            if not identifier:
+                violations.append(Violation(f"customers.ids[{row}]", "must not be empty"))
+            elif identifier in seen:
+                violations.append(Violation(f"customers.ids[{row}]", "stands earlier in this table"))
+            seen.add(identifier)
+        return violations
+
+    def _check_columns(self, table: scoring_pb2.CustomerTable) -> list[Violation]:
+        rows = len(table.ids)
+        violations = self._check_names("numeric", [column.name for column in table.numeric])
+        violations += self._check_names("categorical", [column.name for column in table.categorical])
+        for position, numbers in enumerate(table.numeric):
+            violations += _check_length(f"customers.numeric[{position}].values", len(numbers.values), rows)
+        for position, texts in enumerate(table.categorical):
+            violations += _check_length(f"customers.categorical[{position}].codes", len(texts.codes), rows)
+            violations += _check_codes(f"customers.categorical[{position}].codes", texts)
+        return violations
+
+    def _check_names(self, kind: str, names: list[str]) -> list[Violation]:
+        violations = []
+        for position, name in enumerate(names):
+            path = f"customers.{kind}[{position}].name"
+            violations += self._check_name(path, name, kind, named=True)
+            if name in names[:position]:
+                violations.append(Violation(path, f"{_quote(name)} stands earlier in this table"))
+        return violations
+
+    def _misnamed(self, path: str, numeric: Iterable[str], categorical: Iterable[str]) -> list[Violation]:
+        return [
+            violation
+            for kind, names in (("numeric", numeric), ("categorical", categorical))
+            for name in sorted(names)
+            for violation in self._check_name(f"{path}.{kind}[{_quote(name)}]", name, kind, named=False)
+        ]
+
+    def _check_name(self, path: str, name: str, kind: str, *, named: bool) -> list[Violation]:
+        feature = self._features.get(name)
+        subject = f"{_quote(name)} is" if named else "is"
+        if feature is None:
+            return [Violation(path, f"{subject} not a feature of this model")]
+        if feature.kind != kind:
+            return [Violation(path, f"{subject} {feature.kind}; give it as {feature.kind}")]
+        return []
+
+    def _unusable(
+        self, path: str, numeric: NDArray[np.float32], categorical: NDArray[np.object_], *, rows: bool
+    ) -> list[Violation]:
+        violations = []
+        if not np.isfinite(numeric).all():
+            infinite = np.isinf(numeric)
+            missing = np.isnan(numeric) & self._required
+            for row, position in np.argwhere(infinite | missing).tolist():
+                place = _place(path, "numeric", self._numeric[position], row if rows else None)
+                what = "is beyond float32" if infinite[row, position] else "is required"
+                violations.append(Violation(place, what))
+        for position, name in self._required_categories:
+            for row in np.flatnonzero(categorical[:, position] == MISSING_CATEGORY).tolist():
+                place = _place(path, "categorical", name, row if rows else None)
+                violations.append(Violation(place, "is required"))
+        return violations
+
+
+def _place(path: str, kind: str, name: str, row: int | None) -> str:
+    return f'{path}.{kind}["{name}"]' + ("" if row is None else f"[{row}]")
+
+
+def _check_length(path: str, length: int, rows: int) -> list[Violation]:
+    return [] if length == rows else [Violation(path, f"must hold one value a customer: {rows}, holds {length}")]
+
+
+def _check_codes(path: str, column: scoring_pb2.CategoricalColumn) -> list[Violation]:
+    codes = np.asarray(column.codes, np.int32)
+    wrong = np.flatnonzero((codes < -1) | (codes >= len(column.dictionary)))
+    return [Violation(f"{path}[{row}]", "must be an index into the dictionary, or -1") for row in wrong.tolist()]
+
+
+def _decode_dictionary(column: scoring_pb2.CategoricalColumn) -> NDArray[np.object_]:
+    # Code -1 takes the last entry.
+    dictionary = np.array([*column.dictionary, MISSING_CATEGORY], object)
+    return dictionary[np.asarray(column.codes, np.int32)]
+
+
+def _quote(name: str) -> str:
+    return json.dumps(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…")

@@ -1,0 +1,81 @@
+"""Settings of a server: `REGULARS_*` environment variables, read once into a frozen object."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "REGULARS_"
+
+
+class SettingsError(Exception):
+    """A variable that does not hold what it must. Names the variable and the remedy."""
+
+
+# ruff: noqa: RUF009 - the call makes a dataclass field, which is what the rule asks for
+def _setting(default: Any, meaning: str, minimum: float | None = None) -> Any:  # noqa: ANN401 - a field of any type
+    return field(default=default, metadata={"meaning": meaning, "minimum": minimum})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One server's settings. The variable of `max_rows` is `REGULARS_MAX_ROWS`, and so on."""
+
+    bundles: Path = _setting(Path("bundles"), "folder that 'regulars sync' fills")
+    host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
+    port: int = _setting(0, "gRPC port; 0 picks a free one", 0)
+    metrics_port: int = _setting(0, "port of /metrics; 0 picks a free one", 0)
+    workers: int = _setting(1, "server processes on the one port", 1)
+    max_rows: int = _setting(10_000, "most customers in one table", 1)
+    max_message_bytes: int = _setting(4 * 1024 * 1024, "largest message", 1024)
+    interactive_calls: int = _setting(64, "unary calls in flight before RESOURCE_EXHAUSTED", 1)
+    bulk_calls: int = _setting(8, "streams in flight before RESOURCE_EXHAUSTED", 1)
+    poll_seconds: float = _setting(1.0, "how often the folder is looked at", 0.01)
+    drain_pause_seconds: float = _setting(0.0, "wait between NOT_SERVING and refusing calls, for endpoints to learn", 0)
+    grace_seconds: float = _setting(30.0, "time for calls in flight to finish on SIGTERM", 0)
+    log_level: str = _setting("INFO", "DEBUG adds a line per call; INFO, WARNING, ERROR")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Reads every variable.
+
+        Raises:
+            SettingsError: a value of the wrong type or below its minimum, or a variable that nothing reads.
+        """
+        known = {PREFIX + entry.name.upper(): entry for entry in fields(cls)}
+        given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+        for name in given:
+            if name not in known:
+                raise SettingsError(f"{name} is not a setting; there are {', '.join(sorted(known))}")
+        return cls(**{known[name].name: _parse(name, known[name], value) for name, value in given.items()})
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that `from_environment` reads back into the same settings."""
+        return {PREFIX + entry.name.upper(): str(getattr(self, entry.name)) for entry in fields(self)}
+
+
+def reference() -> str:
+    """Every setting as a row of a Markdown table."""
+    rows = [
+        f"| `{PREFIX}{entry.name.upper()}` | `{entry.default}` | {entry.metadata['meaning']} |"
+        for entry in fields(Settings)
+    ]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _parse(name: str, entry: Any, text: str) -> Any:  # noqa: ANN401 - a dataclass field and its value
+    convert = type(entry.default) if not isinstance(entry.default, Path) else Path
+    try:
+        value = convert(text)
+    except ValueError:
+        raise SettingsError(f"{name} must be of type {convert.__name__}, e.g. {entry.default}") from None
+    minimum = entry.metadata["minimum"]
+    # A comparison that NaN fails too.
+    if minimum is not None and not value >= minimum:
+        raise SettingsError(f"{name} must be at least {minimum}")
+    return value
