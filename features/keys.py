@@ -10,21 +10,12 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from features.errors import ProjectError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Section = TypeVar("Section")
-
-
-class ProjectError(Exception):
-    """A project file that cannot be used. The text names the file, the key, the problem and the remedy."""
-
-    def __init__(self, file: Path, key: str, problem: str, remedy: str) -> None:
-        super().__init__(f"{file}: {key}: {problem}. {remedy}.")
-        self.file = file
-        self.key = key
-        self.problem = problem
-        self.remedy = remedy
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from features.keys import ProjectError, read_section, reference_rows, unknown_key
+from features.errors import ProjectError
+from features.keys import read_section, reference_rows, unknown_key
 from features.sections import (
     Business,
     Churn,
@@ -128,9 +129,7 @@ def _parse(file: Path) -> dict[str, Any]:
 
 def _tables(values: object, file: Path) -> Tables:
     if not isinstance(values, dict):
-        raise ProjectError(
-            file, "tables", "is a value where a table is expected", "Write [tables.transactions]"
-        )
+        raise ProjectError(file, "tables", "is a value where a table is expected", "Write [tables.transactions]")
     _check_names(values, valid=list(TABLE_SECTIONS), within="tables", file=file)
     return Tables(
         **{

@@ -29,21 +29,13 @@ class Transactions:
     time: str = key(COLUMN, "when: a timestamp or a date; rows without one are left out")
     amount: str = key(COLUMN, "money paid for the line; a negative amount is a refund")
     table: str | None = key(TEXT, TABLE, default=None)
-    order: str | None = key(
-        COLUMN, "which order the line is of", default=None, shown="one order a customer and day"
-    )
+    order: str | None = key(COLUMN, "which order the line is of", default=None, shown="one order a customer and day")
     quantity: str | None = key(COLUMN, "how many items", default=None)
     product: str | None = key(COLUMN, "what was bought", default=None)
-    category: str | None = key(
-        COLUMN, "what sort of product", default=None, shown="that of `tables.products`"
-    )
+    category: str | None = key(COLUMN, "what sort of product", default=None, shown="that of `tables.products`")
     channel: str | None = key(COLUMN, "where the order was placed", default=None)
-    discount: tuple[str, ...] = key(
-        COLUMN_OR_COLUMNS, "money taken off, either sign; several are summed", default=()
-    )
-    refund: str | None = key(
-        COLUMN, "a boolean that marks refund lines", default=None, shown="negative amounts only"
-    )
+    discount: tuple[str, ...] = key(COLUMN_OR_COLUMNS, "money taken off, either sign; several are summed", default=())
+    refund: str | None = key(COLUMN, "a boolean that marks refund lines", default=None, shown="negative amounts only")
 
 
 @dataclass(frozen=True)
@@ -70,9 +62,7 @@ class Customers:
         default=(),
     )
     sensitive: tuple[str, ...] = key(COLUMNS, "groups that audits compare; never a model's input", default=())
-    consent: str | None = key(
-        COLUMN, "a boolean: may this customer be scored; never a model's input", default=None
-    )
+    consent: str | None = key(COLUMN, "a boolean: may this customer be scored; never a model's input", default=None)
     churned: str | None = key(
         COLUMN, "an observed boolean: the customer left; churn then has no time axis", default=None
     )
@@ -117,9 +107,7 @@ class Training:
     snapshots: int = key(COUNT, "how many past dates to learn from", default=7)
     spacing_days: int = key(DAYS, "how far apart they lie", default=30)
     drop_features: tuple[str, ...] = key(NAMES, "features that no model may use", default=())
-    acknowledge_leaks: tuple[str, ...] = key(
-        NAMES, "leak suspects that you looked into and vouch for", default=()
-    )
+    acknowledge_leaks: tuple[str, ...] = key(NAMES, "leak suspects that you looked into and vouch for", default=())
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def write_bundle(folder: Path, manifest: Manifest, model: bytes, golden: Golden)
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Reads and verifies a bundle: every checksum, nothing beside it, a self-contained graph.
+    """Reads and verifies a bundle: every checksum and no other, a self-contained graph. Other files are not read.
 
     Raises:
         BundleError: with what is wrong and what to do.
@@ -154,7 +154,7 @@ def read_bundle(folder: Path) -> Bundle:
         golden = Golden.from_json(json.loads(files[GOLDEN_FILE]), manifest.schema)
     except GraphError as error:
         raise BundleError(f"{folder / MODEL_FILE}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(
             f"{folder}: its manifest or golden rows are not of the form this version reads; sync it again or retrain"
         ) from error

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from model_registry.schema import Status
+
 T = TypeVar("T", bound=np.generic)
 
 WarningKind = Literal["out_of_range", "unseen_category"]
@@ -48,11 +50,27 @@ class ColumnWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """What a servable says of one customer: `Scores` of a single row, without arrays.
+
+    `values`, `percentiles` and `bands` are by output name, and empty where `status` is not `Status.OK`; `warnings`
+    are pairs of kind and feature.
+    """
+
+    status: Status
+    values: Mapping[str, float]
+    percentiles: Mapping[str, float]
+    bands: Mapping[str, int]
+    warnings: tuple[tuple[WarningKind, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """What a servable says of N customers; every array has N entries.
 
     `values`, `percentiles` (0 to 100) and `bands` (index into the output's bands) are by output name. Where
-    `statuses` is not `Status.OK`, values and percentiles are NaN and bands are -1.
+    `statuses` is not `Status.OK`, values and percentiles are NaN and bands are -1. `warnings` are sorted by kind
+    and feature.
     """
 
     statuses: NDArray[np.uint8]
@@ -80,7 +98,7 @@ class Scores:
             percentiles=_concatenate_by_name([part.percentiles for part in parts]),
             bands=_concatenate_by_name([part.bands for part in parts]),
             warnings=tuple(
-                ColumnWarning(kind, feature, np.concatenate(pieces)) for (kind, feature), pieces in rows.items()
+                ColumnWarning(kind, feature, np.concatenate(pieces)) for (kind, feature), pieces in sorted(rows.items())
             ),
         )
 

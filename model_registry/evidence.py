@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,20 +34,29 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        return all(deviation <= self.limit for deviation in self.deviations.values())
+        # A certificate without figures certifies nothing.
+        return bool(self.deviations) and all(deviation <= self.limit for deviation in self.deviations.values())
 
     @property
     def largest(self) -> float:
-        return max(self.deviations.values())
+        return max(self.deviations.values(), default=math.nan)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired comparison on the test snapshot: how much better than `other` by `metric`; positive is better."""
+    """A paired comparison on the test snapshot: how much better than `other` by `metric`; positive is better.
+
+    `margin` is how far below zero the interval may reach: 0 demands better, more than 0 demands not worse.
+    """
 
     other: str
     metric: str
     difference: Interval
+    margin: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        return self.difference.low > -self.margin
 
 
 @dataclass(frozen=True)
@@ -77,4 +87,4 @@ class Evidence:
 
 
 def _comparison(data: dict[str, Any]) -> Comparison:
-    return Comparison(data["other"], data["metric"], Interval(**data["difference"]))
+    return Comparison(data["other"], data["metric"], Interval(**data["difference"]), data["margin"])

@@ -24,11 +24,15 @@ def columns_from_arrow(table: pa.Table | pa.RecordBatch, schema: Schema) -> Colu
     """Takes the model's features out of a table by name.
 
     Raises:
-        FrameError: columns are missing, or of a kind that the schema does not take.
+        FrameError: columns are missing, repeated, or of a kind that the schema does not take.
     """
-    missing = [feature.name for feature in schema.features if feature.name not in table.schema.names]
+    names = [feature.name for feature in schema.features]
+    missing = [name for name in names if name not in table.schema.names]
     if missing:
         raise FrameError(f"the table lacks columns that the model needs: {', '.join(missing)}")
+    repeated = [name for name in names if table.schema.names.count(name) > 1]
+    if repeated:
+        raise FrameError(f"columns that the model needs stand more than once in the table: {', '.join(repeated)}")
     numeric = np.empty((table.num_rows, len(schema.numeric)), np.float32)
     for position, feature in enumerate(schema.numeric):
         numeric[:, position] = _numbers(table.column(feature.name), feature.name)
@@ -40,7 +44,9 @@ def columns_from_arrow(table: pa.Table | pa.RecordBatch, schema: Schema) -> Colu
 
 def _numbers(column: pa.ChunkedArray | pa.Array, name: str) -> NDArray[np.float32]:
     kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    # A column without a single value has no type.
+    if not (numeric or pa.types.is_null(kind)):
         raise FrameError(f"column {name} must be numeric, is {kind}")
     values: NDArray[np.float32] = column.cast(pa.float32(), safe=False).to_numpy(**_copying(column))
     return values
@@ -50,7 +56,8 @@ def _texts(column: pa.ChunkedArray | pa.Array, name: str) -> NDArray[np.object_]
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if not (text or pa.types.is_null(kind)):
         raise FrameError(f"column {name} must be text, is {kind}")
     filled = pc.fill_null(column.cast(pa.string()), MISSING_CATEGORY)
     values: NDArray[np.object_] = filled.to_numpy(**_copying(column))

@@ -22,9 +22,9 @@ _EXTERNAL = 1
 _FIELDS: dict[str, dict[int, tuple[str, str]]] = {
     "Model": {7: ("graph", "Graph"), 8: ("opset_import", "Opset"), 25: ("functions", "Function")},
     "Opset": {1: ("domain", "string")},
-    "Function": {7: ("node", "Node")},
+    "Function": {7: ("node", "Node"), 9: ("opset_import", "Opset"), 11: ("attribute_proto", "Attribute")},
     "Graph": {1: ("node", "Node"), 5: ("initializer", "Tensor"), 15: ("sparse", "SparseTensor")},
-    "Node": {4: ("op_type", "string"), 5: ("attribute", "Attribute"), 7: ("domain", "string")},
+    "Node": {5: ("attribute", "Attribute"), 7: ("domain", "string")},
     "Attribute": {
         5: ("tensor", "Tensor"),
         6: ("graph", "Graph"),
@@ -48,6 +48,8 @@ def check_graph(model: bytes) -> None:
         parsed = _Model.FromString(model)
     except DecodeError as error:
         raise GraphError("not an ONNX model; sync the bundle again") from error
+    if not parsed.graph:
+        raise GraphError("not an ONNX model; sync the bundle again")
     for message in _walk(parsed):
         kind = message.DESCRIPTOR.name
         if kind == "Tensor" and (message.external_data or _EXTERNAL in message.data_location):

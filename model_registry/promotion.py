@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from model_registry.registry import CANDIDATE, CHAMPION, PREVIOUS, RegistryError
 
 if TYPE_CHECKING:
-    from model_registry.evidence import Evidence
+    from model_registry.evidence import Comparison, Evidence
     from model_registry.registry import RegisteredVersion, Registry
 
 NON_INFERIORITY_MARGIN = 0.01
@@ -30,7 +30,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Promotion:
-    """A decided promotion: `moved` says whether aliases were moved."""
+    """A decided promotion: `moved` says whether the version is champion now."""
 
     version: RegisteredVersion
     gates: tuple[Gate, ...]
@@ -51,16 +51,18 @@ def judge(evidence: Evidence, champion: RegisteredVersion | None) -> tuple[Gate,
             f"{parity.largest:.1e} on {parity.rows:,} rows",
             parity.passed,
         ),
-        *(
-            Gate(
-                f"beats {comparison.other}",
-                f"{comparison.metric} difference, interval above 0",
-                str(comparison.difference),
-                comparison.difference.low > 0,
-            )
-            for comparison in evidence.baselines
-        ),
+        *(_baseline_gate(comparison) for comparison in evidence.baselines),
         _champion_gate(evidence, champion),
+    )
+
+
+def _baseline_gate(comparison: Comparison) -> Gate:
+    claim, limit = ("not worse than", f"-{comparison.margin}") if comparison.margin else ("beats", "0")
+    return Gate(
+        f"{claim} {comparison.other}",
+        f"{comparison.metric} difference, interval above {limit}",
+        str(comparison.difference),
+        comparison.passed,
     )
 
 
@@ -89,17 +91,24 @@ def promote(registry: Registry, name: str, version: str = "", *, dry_run: bool =
     `previous` moves before `champion`, so a failure between the two leaves the champion where it was.
 
     Raises:
-        RegistryError: nothing to promote, or the registry fails.
+        RegistryError: nothing to promote, evidence of another bundle, somebody else promotes at the same time, or
+            the registry fails.
     """
     candidate = registry.get(name, version) if version else registry.resolve(name, CANDIDATE)
     if candidate is None:
         raise RegistryError(f"{name} has no candidate; run 'regulars train {name}' or give --version")
     champion = registry.resolve(name, CHAMPION)
-    gates = judge(registry.evidence(candidate), champion)
+    evidence = registry.evidence(candidate)
+    if evidence.bundle_digest != candidate.digest:
+        raise RegistryError(
+            f"the evidence of {name} version {candidate.version} is that of another bundle; train {name} again"
+        )
+    gates = judge(evidence, champion)
     promotion = Promotion(candidate, gates, moved=False)
     if dry_run or not promotion.passed:
         return promotion
     if champion is None or champion.version != candidate.version:
+        _refuse_moved(registry, name, champion)
         if champion is not None:
             registry.point(name, PREVIOUS, champion.version)
         _make_champion(registry, candidate, why="every gate passed")
@@ -110,16 +119,25 @@ def rollback(registry: Registry, name: str) -> RegisteredVersion:
     """Makes the previous champion champion again; the version rolled back becomes `previous`.
 
     Raises:
-        RegistryError: there is no previous champion, or the registry fails.
+        RegistryError: there is no previous champion, or it is champion already, or the registry fails.
     """
     previous = registry.resolve(name, PREVIOUS)
     if previous is None:
         raise RegistryError(f"{name} has no previous champion to roll back to; see 'regulars models'")
     champion = registry.resolve(name, CHAMPION)
+    if champion is not None and champion.version == previous.version:
+        raise RegistryError(f"version {champion.version} of {name} is champion and previous; see 'regulars models'")
     _make_champion(registry, previous, why="rolled back to")
-    if champion is not None and champion.version != previous.version:
+    if champion is not None:
         registry.point(name, PREVIOUS, champion.version)
     return previous
+
+
+def _refuse_moved(registry: Registry, name: str, judged: RegisteredVersion | None) -> None:
+    """Raises RegistryError if the champion is no longer the one that the gates were judged against."""
+    now = registry.resolve(name, CHAMPION)
+    if (now and now.version) != (judged and judged.version):
+        raise RegistryError(f"the champion of {name} was moved while its candidate was judged; promote again")
 
 
 def _make_champion(registry: Registry, version: RegisteredVersion, why: str) -> None:

@@ -40,9 +40,9 @@ def read_release(bundles: Path, model: str) -> Release | None:
         release = Release(**json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise BundleError(f"{path}: cannot be read; sync {model} again") from error
-    if not release.digest.isalnum():
+    if not all(isinstance(value, str) for value in asdict(release).values()) or not release.digest.isalnum():
         raise BundleError(f"{path}: its digest is no digest; sync {model} again")
     return release
 
@@ -51,11 +51,19 @@ def bundle_folder(bundles: Path, model: str, digest: str) -> Path:
     return bundles / model / digest
 
 
+def is_intact(folder: Path, digest: str) -> bool:
+    """Whether `folder` holds the whole bundle of that digest."""
+    try:
+        return read_bundle(folder).digest == digest
+    except BundleError:
+        return False
+
+
 def publish(bundles: Path, model: str, downloaded: Path, release: Release) -> None:
     """Moves a downloaded bundle into place and releases it; on any failure the release before stays.
 
     `downloaded` must lie on the same file system as `bundles`. Bundles other than this one and the one released
-    before are deleted.
+    before are deleted, unless only the version or the alias has changed.
 
     Raises:
         BundleError: `downloaded` is no bundle of `model` with the digest that the release names.
@@ -65,12 +73,13 @@ def publish(bundles: Path, model: str, downloaded: Path, release: Release) -> No
     if bundle.digest != release.digest or bundle.manifest.name != model:
         raise BundleError(f"the downloaded bundle is not the one that {model} version {release.version} names")
     place = bundle_folder(bundles, model, release.digest)
-    if not _is_intact(place, release.digest):
+    if not is_intact(place, release.digest):
         shutil.rmtree(place, ignore_errors=True)
         downloaded.rename(place)
     before = _released_before(bundles, model)
     _replace(bundles / model / RELEASE_FILE, json.dumps(asdict(release)) + "\n")
-    _prune(bundles / model, keep={release.digest, before})
+    if before != release.digest:
+        _prune(bundles / model, keep={release.digest, before})
 
 
 def _released_before(bundles: Path, model: str) -> str:
@@ -79,13 +88,6 @@ def _released_before(bundles: Path, model: str) -> str:
     except BundleError:
         return ""
     return release.digest if release else ""
-
-
-def _is_intact(folder: Path, digest: str) -> bool:
-    try:
-        return read_bundle(folder).digest == digest
-    except BundleError:
-        return False
 
 
 def _replace(path: Path, text: str) -> None:

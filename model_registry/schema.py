@@ -7,9 +7,13 @@ import json
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, get_args
 
 FeatureKind = Literal["numeric", "categorical"]
+
+QUANTILES = 1001
+"""Entries of an output's reference: 0 % to 100 % in steps of a tenth."""
 
 
 class Status(IntEnum):
@@ -50,7 +54,7 @@ class Band:
 class Output:
     """One output of a model.
 
-    `reference` holds the 101 quantiles (0 % to 100 %) of the output over the reference base; percentiles are
+    `reference` holds the `QUANTILES` quantiles of the output over the reference base; percentiles are
     read off it. `bands` go from low to high.
     """
 
@@ -72,11 +76,28 @@ class PopulationRule:
 
 @dataclass(frozen=True)
 class Schema:
-    """The inputs and outputs of a model, in the order of its graph."""
+    """The inputs and outputs of a model, in the order of its graph.
+
+    Raises:
+        ValueError: no customer could be scored by it.
+    """
 
     features: tuple[Feature, ...]
     outputs: tuple[Output, ...]
     population: tuple[PopulationRule, ...] = ()
+
+    def __post_init__(self) -> None:
+        _refuse_duplicates("feature", [feature.name for feature in self.features])
+        _refuse_duplicates("output", [output.name for output in self.outputs])
+        for feature in self.features:
+            if feature.kind not in get_args(FeatureKind):
+                raise ValueError(f"feature {feature.name} is of the unknown kind {feature.kind}")
+        for output in self.outputs:
+            _check_output(output)
+        numeric = {feature.name for feature in self.numeric}
+        for rule in self.population:
+            if rule.feature not in numeric:
+                raise ValueError(f"a population rule reads {rule.feature}, which is no numeric feature")
 
     @cached_property
     def numeric(self) -> tuple[Feature, ...]:
@@ -125,3 +146,18 @@ class Schema:
                 PopulationRule(**{**rule, "status": Status(rule["status"])}) for rule in data["population"]
             ),
         )
+
+
+def _refuse_duplicates(what: str, names: list[str]) -> None:
+    if len(set(names)) != len(names):
+        raise ValueError(f"a {what} stands twice in the schema: {', '.join(names)}")
+
+
+def _check_output(output: Output) -> None:
+    if len(output.reference) not in {0, QUANTILES}:
+        raise ValueError(f"output {output.name} has {len(output.reference)} reference quantiles, not {QUANTILES}")
+    # Comparisons that NaN fails too.
+    if not all(low <= high for low, high in pairwise(output.reference)):
+        raise ValueError(f"the reference quantiles of output {output.name} do not ascend")
+    if not all(low.threshold < high.threshold for low, high in pairwise(output.bands)):
+        raise ValueError(f"the bands of output {output.name} do not ascend")

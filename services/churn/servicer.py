@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from model_registry.columns import Scores
+    from model_registry.columns import Score, Scores
     from model_registry.schema import Schema
     from regulars.scoring.v1 import scoring_pb2
     from services.core.endpoints import Endpoints
@@ -47,11 +47,11 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     def PredictChurn(  # noqa: N802 - the method's name in the proto
         self, request: churn_pb2.PredictChurnRequest, context: grpc.ServicerContext
     ) -> churn_pb2.PredictChurnResponse:
-        served, scores = self._scorer.score_customer(request.customer, context)
+        served, score = self._scorer.score_customer(request.customer, context)
         return churn_pb2.PredictChurnResponse(
             model_version=served.version,
             horizon_days=served.manifest.horizon_days,
-            prediction=_prediction(request.customer.id, scores),
+            prediction=_prediction(request.customer.id, score),
         )
 
     def BatchPredictChurn(  # noqa: N802 - the method's name in the proto
@@ -85,17 +85,16 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         )
 
 
-def _prediction(customer_id: str, scores: Scores) -> churn_pb2.ChurnPrediction:
-    status = int(scores.statuses[0])
+def _prediction(customer_id: str, score: Score) -> churn_pb2.ChurnPrediction:
     prediction = churn_pb2.ChurnPrediction(
         customer_id=customer_id,
-        status=status,  # type: ignore[arg-type]  # the numbers are those of ScoreStatus
-        warnings=row_warnings(scores),
+        status=int(score.status),  # type: ignore[arg-type]  # the numbers are those of ScoreStatus
+        warnings=row_warnings(score),
     )
-    if status == Status.OK:
-        prediction.churn_probability = scores.values[OUTPUT].item()
-        prediction.percentile = scores.percentiles[OUTPUT].item()
-        prediction.risk_band = scores.bands[OUTPUT].item() + 1  # type: ignore[assignment]  # 0 is UNSPECIFIED
+    if score.status == Status.OK:
+        prediction.churn_probability = score.values[OUTPUT]
+        prediction.percentile = score.percentiles[OUTPUT]
+        prediction.risk_band = score.bands[OUTPUT] + 1  # type: ignore[assignment]  # 0 is UNSPECIFIED
     return prediction
 
 

@@ -6,6 +6,8 @@ Violations name the path in the request and what is wrong, never the value.
 from __future__ import annotations
 
 import json
+import math
+from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 64
 """A name of the caller's longer than this is cut in a violation."""
 
+_MOST_COLUMNS = 1000
+"""No model has as many features. Checking more would only hold a thread."""
+
 _NAN = float("nan")
 
 
@@ -33,6 +38,8 @@ class Codec:
     def __init__(self, schema: Schema, max_rows: int) -> None:
         self._numeric = [feature.name for feature in schema.numeric]
         self._categorical = [feature.name for feature in schema.categorical]
+        self._numeric_names = frozenset(self._numeric)
+        self._categorical_names = frozenset(self._categorical)
         self._required = np.array([not feature.nullable for feature in schema.numeric], np.bool_)
         self._required_categories = [
             (position, feature.name) for position, feature in enumerate(schema.categorical) if not feature.nullable
@@ -47,20 +54,34 @@ class Codec:
             Refusal: INVALID, with every violation.
         """
         given, texts = customer.numeric, customer.categorical
-        row = np.array([given.get(name, _NAN) for name in self._numeric], np.float64)
-        with np.errstate(over="ignore"):
-            numeric = row.astype(np.float32).reshape(1, -1)
+        # The conversion to float32, without numpy's cost for a single row; what is too large becomes infinite.
+        numbers = array("f", [given.get(name, _NAN) for name in self._numeric])
+        numeric = np.frombuffer(numbers, np.float32).reshape(1, -1)
         categories = [texts.get(name, MISSING_CATEGORY) for name in self._categorical]
         categorical = np.array(categories, object).reshape(1, -1)
+        # A sum is finite only if nothing is missing and nothing infinite. With the right number of names, every name
+        # is then the right one.
+        complete = (
+            customer.id
+            and len(given) == len(self._numeric)
+            and len(texts) == len(categories)
+            and MISSING_CATEGORY not in categories
+            and math.isfinite(sum(numbers))
+        )
+        if not complete:
+            self._check_customer(customer, numeric, categorical)
+        return Columns(numeric, categorical)
+
+    def _check_customer(
+        self, customer: scoring_pb2.Customer, numeric: NDArray[np.float32], categorical: NDArray[np.object_]
+    ) -> None:
         violations = [] if customer.id else [Violation("customer.id", "must not be empty")]
-        if not (self._features.keys() >= given.keys() and self._features.keys() >= texts.keys()) or (
-            texts and not texts.keys() <= set(self._categorical)
-        ):
+        given, texts = customer.numeric, customer.categorical
+        if not (self._numeric_names.issuperset(given) and self._categorical_names.issuperset(texts)):
             violations += self._misnamed("customer", given, texts)
         violations += self._unusable("customer", numeric, categorical, rows=False)
         if violations:
             raise Refusal(INVALID, violations)
-        return Columns(numeric, categorical)
 
     def decode_table(self, table: scoring_pb2.CustomerTable) -> Columns:
         """One row a customer, in the order of the ids.
@@ -103,22 +124,26 @@ class Codec:
 
     def _check_columns(self, table: scoring_pb2.CustomerTable) -> list[Violation]:
         rows = len(table.ids)
+        if len(table.numeric) + len(table.categorical) > _MOST_COLUMNS:
+            return [Violation("customers", f"must hold at most {_MOST_COLUMNS} columns")]
         violations = self._check_names("numeric", [column.name for column in table.numeric])
         violations += self._check_names("categorical", [column.name for column in table.categorical])
         for position, numbers in enumerate(table.numeric):
             violations += _check_length(f"customers.numeric[{position}].values", len(numbers.values), rows)
         for position, texts in enumerate(table.categorical):
-            violations += _check_length(f"customers.categorical[{position}].codes", len(texts.codes), rows)
-            violations += _check_codes(f"customers.categorical[{position}].codes", texts)
+            path = f"customers.categorical[{position}].codes"
+            violations += _check_length(path, len(texts.codes), rows) or _check_codes(path, texts)
         return violations
 
     def _check_names(self, kind: str, names: list[str]) -> list[Violation]:
         violations = []
+        seen: set[str] = set()
         for position, name in enumerate(names):
             path = f"customers.{kind}[{position}].name"
             violations += self._check_name(path, name, kind, named=True)
-            if name in names[:position]:
+            if name in seen:
                 violations.append(Violation(path, f"{_quote(name)} stands earlier in this table"))
+            seen.add(name)
         return violations
 
     def _misnamed(self, path: str, numeric: Iterable[str], categorical: Iterable[str]) -> list[Violation]:
@@ -177,4 +202,6 @@ def _decode_dictionary(column: scoring_pb2.CategoricalColumn) -> NDArray[np.obje
 
 
 def _quote(name: str) -> str:
-    return json.dumps(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…")
+    # Cut after escaping, which makes up to twelve characters of one.
+    escaped = json.dumps(name[: _LONGEST_NAME + 1])[1:-1]
+    return f'"{escaped}"' if len(escaped) <= _LONGEST_NAME else f'"{escaped[:_LONGEST_NAME]}…"'

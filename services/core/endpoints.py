@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from services.core.errors import MALFORMED, Refusal, as_refusal, check_alive, gone
+from services.core.errors import CANCELLED, MALFORMED, Refusal, as_refusal, check_alive, gone
 from services.core.metrics import MethodMetrics
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Endpoints:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)
 
-    def _wrap(self, service: str, name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, service: str, name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - untyped in gRPC
         deserialise = _guarded(handler.request_deserializer)
         if handler.request_streaming:
             metrics = MethodMetrics("bidi_stream", service, name)
@@ -106,7 +106,7 @@ def _wrap_stream(
                 check_alive(context)
         except GeneratorExit:
             # gRPC closes the answers of a caller that has gone.
-            metrics.finish(started, grpc.StatusCode.CANCELLED)
+            metrics.finish(started, (gone(context) or Refusal(CANCELLED)).kind.code)
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: every exception becomes an answer
             # gRPC ends the requests of a caller that has gone with an exception of its own.

@@ -59,7 +59,9 @@ class Health(HealthServicer):
 
         with self._watchers_lock:
             self._watchers.add(send_response_callback)
-        context.add_callback(forget)
+        if not context.add_callback(forget):
+            # The caller has gone already.
+            forget()
         super().Watch(request, context, send_response_callback)
 
     def register(self, server: grpc.Server) -> None:

@@ -17,8 +17,9 @@ from model_registry.release import Release, bundle_folder, read_release
 from model_registry.servable import Servable
 from regulars.scoring.v1 import scoring_pb2
 from services.core.codec import Codec
+from services.core.description import describe
 from services.core.errors import NO_MODEL, Refusal
-from services.core.metrics import MODEL_INFO, SERVED_SINCE, SWAPS
+from services.core.metrics import MODEL_INFO, SERVED_SINCE, SWAPS, forget_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ class Served:
     codec: Codec
     manifest: Manifest
     version: scoring_pb2.ModelVersion
+    description: scoring_pb2.Model
 
 
 class ModelManager:
@@ -144,11 +146,12 @@ class ModelManager:
             bundle_digest=release.digest,
             schema_digest=servable.schema.digest,
         )
-        return Served(servable, Codec(servable.schema, self._max_rows), bundle.manifest, version)
+        codec = Codec(servable.schema, self._max_rows)
+        return Served(servable, codec, bundle.manifest, version, describe(bundle.manifest))
 
     def _publish(self, served: Served, before: Served | None) -> None:
         if before is not None and _info_labels(before) != _info_labels(served):
-            MODEL_INFO.remove(*_info_labels(before))
+            forget_info(*_info_labels(before))
         MODEL_INFO.labels(*_info_labels(served)).set(1)
         SERVED_SINCE.labels(self._model).set_to_current_time()
         SWAPS.labels(self._model, "served").inc()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 if TYPE_CHECKING:
     import grpc
 
-    from model_registry.columns import Scores
+    from model_registry.columns import Score, Scores
 
 # `_created` series double the page and no dashboard reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+_log = logging.getLogger(__name__)
 
 GrpcType = Literal["unary", "bidi_stream", "server_stream"]
 
@@ -78,6 +83,7 @@ class MethodMetrics:
 
     def __init__(self, grpc_type: GrpcType, service: str, method: str) -> None:
         labels = (grpc_type, service, method)
+        self._path = f"/{service}/{method}"
         self._started = STARTED.labels(*labels)
         self._handling = HANDLING.labels(*labels)
         self._handled = cache(lambda code: HANDLED.labels(*labels, code_label(code)))
@@ -90,8 +96,21 @@ class MethodMetrics:
         return time.perf_counter()
 
     def finish(self, started: float, code: grpc.StatusCode) -> None:
-        self._handling.observe(time.perf_counter() - started)
+        """Counts the call's end, and logs it at debug."""
+        seconds = time.perf_counter() - started
+        self._handling.observe(seconds)
         self._handled(code).inc()
+        if _log.isEnabledFor(logging.DEBUG):
+            fields = {"method": self._path, "code": code.name, "seconds": f"{seconds:.6f}"}
+            _log.debug("call", extra={"fields": fields})
+
+
+def forget_info(*labels: str) -> None:
+    """Takes back what `MODEL_INFO` said of a version."""
+    MODEL_INFO.labels(*labels).set(0)
+    # The files of several workers keep what they have; there the 0 stays.
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        MODEL_INFO.remove(*labels)
 
 
 class ScoreMetrics:
@@ -102,10 +121,14 @@ class ScoreMetrics:
         self._rows = cache(lambda status: ROWS.labels(model, status))
         self._warnings = cache(lambda feature, kind: WARNINGS.labels(model, feature, kind))
 
+    def count_one(self, score: Score, status_names: dict[int, str]) -> None:
+        self._rows(status_names[score.status]).inc()
+        for kind, feature in score.warnings:
+            self._warnings(feature, kind).inc()
+
     def count(self, scores: Scores, status_names: dict[int, str]) -> None:
-        for status, name in status_names.items():
-            rows = int((scores.statuses == status).sum())
+        for status, rows in enumerate(np.bincount(scores.statuses).tolist()):
             if rows:
-                self._rows(name).inc(rows)
+                self._rows(status_names[status]).inc(rows)
         for warning in scores.warnings:
             self._warnings(warning.feature, warning.kind).inc(len(warning.rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_registry.columns import Columns, Scores
+from model_registry.columns import Columns, Score, Scores
 from model_registry.servable import SLICE_ROWS
 from regulars.scoring.v1 import scoring_pb2
 from services.core.errors import CANCELLED, EXPIRED, Refusal, as_refusal, check_alive
@@ -32,9 +32,13 @@ class Scorer:
         self.manager = manager
         self._metrics = ScoreMetrics(model)
 
-    def score_customer(self, customer: scoring_pb2.Customer, context: grpc.ServicerContext) -> tuple[Served, Scores]:
+    def score_customer(self, customer: scoring_pb2.Customer, context: grpc.ServicerContext) -> tuple[Served, Score]:
         served = self.manager.served()
-        return served, self._score(served, served.codec.decode_customer(customer), context)
+        columns = served.codec.decode_customer(customer)
+        check_alive(context)
+        score = served.servable.score_one(columns)
+        self._metrics.count_one(score, _STATUS_NAMES)
+        return served, score
 
     def score_table(self, table: scoring_pb2.CustomerTable, context: grpc.ServicerContext) -> tuple[Served, Scores]:
         served = self.manager.served()
@@ -62,11 +66,9 @@ class Scorer:
         return scores
 
 
-def row_warnings(scores: Scores) -> list[scoring_pb2.Warning]:
+def row_warnings(score: Score) -> list[scoring_pb2.Warning]:
     """The warnings of a single customer."""
-    return [
-        scoring_pb2.Warning(kind=_WARNING_KINDS[warning.kind], feature=warning.feature) for warning in scores.warnings
-    ]
+    return [scoring_pb2.Warning(kind=_WARNING_KINDS[kind], feature=feature) for kind, feature in score.warnings]
 
 
 def column_warnings(scores: Scores) -> list[scoring_pb2.ColumnWarnings]:

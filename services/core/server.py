@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
@@ -24,10 +22,14 @@ from services.core.manager import ModelManager
 from services.core.metrics import LaneMetrics
 from services.core.model_service import ModelServicer
 from services.core.scorer import Scorer
+from services.core.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from model_registry.schema import Schema
     from services.core.settings import Settings
+
+REFLECTION_CALLS = 4
+"""Reflection streams at once: they are for people with a command line."""
 
 SPARE_THREADS = 8
 """Threads beyond what the lanes admit, so that health checks and refusals never wait behind scoring."""
@@ -74,7 +76,8 @@ class ModelServer:
         )
         self._server = grpc.server(
             ThreadPoolExecutor(
-                settings.interactive_calls + settings.bulk_calls + SPARE_THREADS, thread_name_prefix="call"
+                settings.interactive_calls + settings.bulk_calls + REFLECTION_CALLS + SPARE_THREADS,
+                thread_name_prefix="call",
             ),
             options=_channel_options(settings),
         )
@@ -84,7 +87,12 @@ class ModelServer:
         service.register(Scorer(self._manager, model), endpoints)
         scoring_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self._manager), endpoints)  # type: ignore[arg-type]  # Endpoints takes the server's place
         self._health.register(self._server)
-        reflection.enable_server_reflection((*services, reflection.SERVICE_NAME, "grpc.health.v1.Health"), self._server)
+        # Its streams hold a thread each, for as long as the caller likes.
+        humans = Lane(REFLECTION_CALLS, self._gate, LaneMetrics("reflection"))
+        reflection.enable_server_reflection(
+            (*services, reflection.SERVICE_NAME, "grpc.health.v1.Health"),
+            Endpoints(self._server, humans, humans),  # type: ignore[arg-type]  # Endpoints takes the server's place
+        )
         self.port = self._server.add_insecure_port(f"{settings.host}:{settings.port}")
 
     def start(self) -> None:
@@ -105,9 +113,7 @@ class ModelServer:
 def serve(model: str, settings: Settings) -> None:
     """Runs a server until SIGTERM or SIGINT, then drains it."""
     logs.configure(settings.log_level)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     server = ModelServer(model, settings)
     server.start()
     # Workers write their metrics to files; their supervisor serves the page.
@@ -116,7 +122,7 @@ def serve(model: str, settings: Settings) -> None:
         metrics_port = start_http_server(settings.metrics_port, settings.host)[0].server_port
     fields = {"model": model, "host": settings.host, "port": server.port, "metrics_port": metrics_port}
     _log.info("listening", extra={"fields": fields})
-    stop.wait()
+    stop.wait(None)
     _log.info("draining", extra={"fields": {"model": model}})
     server.drain()
     _log.info("stopped", extra={"fields": {"model": model}})

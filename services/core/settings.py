@@ -12,14 +12,28 @@ if TYPE_CHECKING:
 
 PREFIX = "REGULARS_"
 
+LAST_PORT = 65_535
+LARGEST_MESSAGE = 2**31 - 1
+"""What gRPC can count to."""
+A_DAY = 86_400.0
+
 
 class SettingsError(Exception):
     """A variable that does not hold what it must. Names the variable and the remedy."""
 
 
 # ruff: noqa: RUF009 - the call makes a dataclass field, which is what the rule asks for
-def _setting(default: Any, meaning: str, minimum: float | None = None) -> Any:  # noqa: ANN401 - a field of any type
-    return field(default=default, metadata={"meaning": meaning, "minimum": minimum})
+def _setting(
+    default: Any,  # noqa: ANN401 - a field of any type
+    meaning: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:  # noqa: ANN401 - a field of any type
+    return field(
+        default=default,
+        metadata={"meaning": meaning, "minimum": minimum, "maximum": maximum, "choices": choices},
+    )
 
 
 @dataclass(frozen=True)
@@ -28,24 +42,30 @@ class Settings:
 
     bundles: Path = _setting(Path("bundles"), "folder that 'regulars sync' fills")
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
-    port: int = _setting(0, "gRPC port; 0 picks a free one", 0)
-    metrics_port: int = _setting(0, "port of /metrics; 0 picks a free one", 0)
+    port: int = _setting(0, "gRPC port; 0 picks a free one", 0, LAST_PORT)
+    metrics_port: int = _setting(0, "port of /metrics; 0 picks a free one", 0, LAST_PORT)
     workers: int = _setting(1, "server processes on the one port", 1)
     max_rows: int = _setting(10_000, "most customers in one table", 1)
-    max_message_bytes: int = _setting(4 * 1024 * 1024, "largest message", 1024)
+    max_message_bytes: int = _setting(4 * 1024 * 1024, "largest message", 1024, LARGEST_MESSAGE)
     interactive_calls: int = _setting(64, "unary calls in flight before RESOURCE_EXHAUSTED", 1)
     bulk_calls: int = _setting(8, "streams in flight before RESOURCE_EXHAUSTED", 1)
-    poll_seconds: float = _setting(1.0, "how often the folder is looked at", 0.01)
-    drain_pause_seconds: float = _setting(0.0, "wait between NOT_SERVING and refusing calls, for endpoints to learn", 0)
-    grace_seconds: float = _setting(30.0, "time for calls in flight to finish on SIGTERM", 0)
-    log_level: str = _setting("INFO", "DEBUG adds a line per call; INFO, WARNING, ERROR")
+    poll_seconds: float = _setting(1.0, "how often the folder is looked at", 0.01, A_DAY)
+    drain_pause_seconds: float = _setting(
+        0.0, "wait between NOT_SERVING and refusing calls, for endpoints to learn", 0, A_DAY
+    )
+    grace_seconds: float = _setting(30.0, "time for calls in flight to finish on SIGTERM", 0, A_DAY)
+    log_level: str = _setting(
+        "INFO",
+        "DEBUG, INFO, WARNING or ERROR; DEBUG adds a line per call",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Reads every variable.
 
         Raises:
-            SettingsError: a value of the wrong type or below its minimum, or a variable that nothing reads.
+            SettingsError: a value of the wrong type or out of its bounds, or a variable that nothing reads.
         """
         known = {PREFIX + entry.name.upper(): entry for entry in fields(cls)}
         given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
@@ -74,8 +94,12 @@ def _parse(name: str, entry: Any, text: str) -> Any:  # noqa: ANN401 - a datacla
         value = convert(text)
     except ValueError:
         raise SettingsError(f"{name} must be of type {convert.__name__}, e.g. {entry.default}") from None
-    minimum = entry.metadata["minimum"]
-    # A comparison that NaN fails too.
+    minimum, maximum, choices = (entry.metadata[key] for key in ("minimum", "maximum", "choices"))
+    # Comparisons that NaN fails too.
     if minimum is not None and not value >= minimum:
         raise SettingsError(f"{name} must be at least {minimum}")
+    if maximum is not None and not value <= maximum:
+        raise SettingsError(f"{name} must be at most {maximum:g}")
+    if choices and value not in choices:
+        raise SettingsError(f"{name} must be one of {', '.join(choices)}")
     return value

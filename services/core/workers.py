@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from services.core import logs
+from services.core.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from services.core.settings import Settings
@@ -26,7 +25,7 @@ LOOK_SECONDS = 0.2
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 STEADY_SECONDS = 60.0
-"""A worker that lived this long starts again without a wait."""
+"""A worker that lived this long before it died waits no longer than the first time."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +41,7 @@ class _Worker:
 def supervise(model: str, settings: Settings) -> None:
     """Runs `settings.workers` servers until SIGTERM or SIGINT, then drains them all."""
     logs.configure(settings.log_level)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     with tempfile.TemporaryDirectory(prefix="regulars-metrics-") as metrics, _held_port(settings) as held:
         settings = replace(settings, port=held.getsockname()[1])
         registry = CollectorRegistry()
@@ -82,11 +79,12 @@ def _revive(worker: _Worker, model: str, environment: dict[str, str]) -> None:
         return
     now = time.monotonic()
     if worker.restart_at is None:
-        mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]  # the library leaves it untyped
-        steady = now - worker.started > STEADY_SECONDS
-        worker.backoff = FIRST_BACKOFF_SECONDS if steady else min(worker.backoff * 2, LONGEST_BACKOFF_SECONDS)
+        mark_process_dead(worker.process.pid, environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]  # the library leaves it untyped
+        if now - worker.started > STEADY_SECONDS:
+            worker.backoff = FIRST_BACKOFF_SECONDS
         worker.restart_at = now + worker.backoff
         fields = {"pid": worker.process.pid, "status": worker.process.returncode, "restart_in": worker.backoff}
+        worker.backoff = min(worker.backoff * 2, LONGEST_BACKOFF_SECONDS)
         _log.error("a worker died", extra={"fields": fields})
     elif now >= worker.restart_at:
         fresh = _start(model, environment)

@@ -1,0 +1,3 @@
+"""The models of the suite: the one list that the command reads."""
+
+MODELS = ("churn",)

@@ -1,0 +1,84 @@
+"""score: a file of customers into a folder of scores."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.console import err, table
+from cli.errors import CommandError
+from features.project import load_project
+from model_registry.bundle import read_bundle
+from model_registry.release import bundle_folder, read_release
+from model_registry.schema import Feature, Schema
+from model_registry.servable import Servable
+from regulars.scoring.v1 import scoring_pb2
+from services.batch import job
+from services.batch.engines import score_locally, score_remotely
+from services.client import ChurnClient
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+
+def score(options: argparse.Namespace) -> int:
+    """Scores through a server if --target is given, otherwise in this process."""
+    if options.target and options.bundles:
+        raise CommandError("give --target to score through a server, or --bundles to score here; not both")
+    rows, batches = job.read_batches(options.input)
+    versions: set[str] = set()
+    with _progress() as progress:
+        task = progress.add_task("scoring", total=rows)
+        advance = lambda done: progress.update(task, completed=done)  # noqa: E731 - names the argument
+        if options.target:
+            with ChurnClient(options.target) as client:
+                engine = partial(score_remotely, client, _served_schema(client), versions=versions)
+                summary = job.run(options.model, batches, engine, versions, options.output, advance)
+        else:
+            bundles = options.bundles or load_project(options.project).registry.bundles
+            servable, version = _load(bundles, options.model)
+            versions.add(version)
+            engine = partial(score_locally, servable)
+            summary = job.run(options.model, batches, engine, versions, options.output, advance)
+    _report(summary, options.output)
+    return 0
+
+
+def _load(bundles: Path, model: str) -> tuple[Servable, str]:
+    release = read_release(bundles, model)
+    if release is None:
+        raise CommandError(
+            f"{bundles} holds no released {model}; run 'regulars sync {model}@champion --to {bundles}', "
+            "or give --target for a running server"
+        )
+    servable = Servable(read_bundle(bundle_folder(bundles, model, release.digest)))
+    return servable, f"{release.version} ({release.digest[:12]})"
+
+
+def _served_schema(client: ChurnClient) -> Schema:
+    model = client.get_model().model
+    kinds = {scoring_pb2.FEATURE_KIND_NUMERIC: "numeric", scoring_pb2.FEATURE_KIND_CATEGORICAL: "categorical"}
+    return Schema(
+        features=tuple(Feature(entry.name, kinds[entry.kind]) for entry in model.inputs),  # type: ignore[arg-type]  # the two kinds
+        outputs=(),
+    )
+
+
+def _progress() -> Progress:
+    # Drawn on a terminal only: a pipe gets the summary.
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err, disable=not err.is_terminal)
+
+
+def _report(summary: job.Summary, output: Path) -> None:
+    rows = [
+        ("rows", f"{summary.rows:,}"),
+        *((status.lower(), f"{count:,}") for status, count in sorted(summary.statuses.items())),
+        ("seconds", f"{summary.seconds:.2f}"),
+        ("version", ", ".join(summary.versions)),
+        ("scores", str(output / job.SCORES_FILE)),
+    ]
+    table(f"{summary.model} scores", ("", ""), rows)

@@ -1,0 +1,85 @@
+"""up: syncs and serves every model that has a champion, on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from cli.console import out, table
+from cli.errors import CommandError
+from cli.models import MODELS
+from features.project import load_project
+from model_registry.mlflow_registry import MlflowRegistry
+from model_registry.registry import CHAMPION
+from model_registry.sync import follow, sync_once
+from services.core.server import load_service
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+METRICS_PORT_OFFSET = 1000
+"""Where a model's metrics are: its port plus this."""
+
+
+def up(options: argparse.Namespace) -> int:
+    """Runs until SIGTERM or Ctrl-C; exit status 1 if a server ends by itself."""
+    project = load_project(options.project)
+    registry = MlflowRegistry(project.registry.tracking_uri)
+    bundles = project.registry.bundles
+    ready = [model for model in MODELS if registry.resolve(model, CHAMPION) is not None]
+    if not ready:
+        raise CommandError("no model has a champion yet; run 'regulars train all', then 'regulars promote churn'")
+    for model in ready:
+        sync_once(registry, model, CHAMPION, bundles)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    followers = [
+        threading.Thread(target=follow, args=(registry, model, CHAMPION, bundles, stop.wait)) for model in ready
+    ]
+    servers = {model: _start(model, bundles) for model in ready}
+    for follower in followers:
+        follower.start()
+    table("serving", ("model", "gRPC", "metrics"), [_addresses(model) for model in ready])
+    out.print("Ctrl-C stops them")
+    status = _wait(servers, stop)
+    stop.set()
+    for server in servers.values():
+        server.terminate()
+    for server in servers.values():
+        server.wait()
+    for follower in followers:
+        follower.join()
+    return status
+
+
+def _start(model: str, bundles: Path) -> subprocess.Popen[bytes]:
+    port = load_service(model).PORT
+    own = {
+        "REGULARS_BUNDLES": str(bundles),
+        "REGULARS_PORT": str(port),
+        "REGULARS_METRICS_PORT": str(port + METRICS_PORT_OFFSET),
+    }
+    # A session of its own: Ctrl-C reaches this process alone, which then drains the servers.
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", "services.core", model], env={**os.environ, **own}, start_new_session=True
+    )
+
+
+def _addresses(model: str) -> tuple[str, str, str]:
+    port = load_service(model).PORT
+    return model, f"127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_PORT_OFFSET}/metrics"
+
+
+def _wait(servers: dict[str, subprocess.Popen[bytes]], stop: threading.Event) -> int:
+    while not stop.wait(0.5):
+        for model, server in servers.items():
+            if server.poll() is not None:
+                out.print(f"the {model} server ended by itself with status {server.returncode}; its log is above")
+                return 1
+    return 0

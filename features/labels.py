@@ -1,0 +1,59 @@
+"""What customers did after a moment: the answers a model learns."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import ibis
+from ibis import _
+
+from features.history import moment
+
+if TYPE_CHECKING:
+    from features.tables import CustomerTables
+
+
+def churned(tables: CustomerTables, as_of: dt.date, *, horizon_days: int, active_days: int) -> ibis.Table:
+    """Who was a customer at `as_of`, and who of them left within the horizon.
+
+    Three sorts of business, told apart by what is mapped:
+
+    - `customers.churned`: everybody whose answer is known; there is no time axis, and the days are not used.
+    - subscriptions: whoever has one running at `as_of`; left when none runs at `as_of + horizon`, so that a
+      renewal in between is no churn.
+    - transactions alone: whoever ordered in the `active_days` before `as_of`; left when no order follows in
+      `[as_of, as_of + horizon)`. Refunds are no orders.
+
+    Returns:
+        `customer`, `churned` (int8, 0 or 1): one row a customer.
+    """
+    close = as_of + dt.timedelta(days=horizon_days)
+    if tables.answered is not None:
+        answers = tables.answered.filter(_.churned.notnull()).select("customer", "churned")
+    elif tables.subscriptions is not None:
+        answers = _unsubscribed(tables.subscriptions, as_of, close)
+    else:
+        answers = _silent(tables.transactions, as_of, close, active_days)
+    return answers.mutate(churned=answers.churned.cast("int8"))
+
+
+def _silent(transactions: ibis.Table, as_of: dt.date, close: dt.date, active_days: int) -> ibis.Table:
+    opened = as_of - dt.timedelta(days=active_days)
+    lines = transactions.filter(~_.refund, _.time >= moment(opened), _.time < moment(close))
+    customers = lines.group_by("customer").aggregate(
+        active=(_.time < moment(as_of)).any(), churned=~(_.time >= moment(as_of)).any()
+    )
+    return customers.filter(_.active).drop("active")
+
+
+def _unsubscribed(subscriptions: ibis.Table, as_of: dt.date, close: dt.date) -> ibis.Table:
+    customers = subscriptions.group_by("customer").aggregate(
+        active=_runs_at(subscriptions, as_of).any(), churned=~_runs_at(subscriptions, close).any()
+    )
+    return customers.filter(_.active).drop("active")
+
+
+def _runs_at(subscriptions: ibis.Table, when: dt.date) -> ibis.Value:
+    ends_later = subscriptions.end.isnull() | (subscriptions.end >= moment(when))
+    return (subscriptions.start < moment(when)) & ends_later

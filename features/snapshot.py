@@ -1,0 +1,78 @@
+"""Point-in-time snapshots: everything known before a moment, and, to learn from, what followed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ibis
+import pyarrow as pa
+import pyarrow.compute as pc
+from ibis import _
+
+from features.behaviour import behaviour
+from features.errors import TableError
+from features.history import moment, tomorrow
+from features.labels import churned
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from features.tables import CustomerTables
+
+
+def snapshot(tables: CustomerTables, as_of: dt.date) -> ibis.Table:
+    """What scoring needs: one row for every customer with an order before `as_of`.
+
+    Without a time axis, one row for every row of the customers table.
+
+    Returns:
+        `customer_id` (text), then the features in the order of `feature_specs`.
+    """
+    return _identified(behaviour(tables, as_of))
+
+
+def labelled_snapshot(tables: CustomerTables, as_of: dt.date, *, horizon_days: int, active_days: int) -> ibis.Table:
+    """What training needs: the snapshot's rows of those who were customers at `as_of`, and who of them left.
+
+    The label is only true where the data reaches `as_of + horizon_days`; see `data_window`.
+
+    Returns:
+        `customer_id` (text), the features, `churned` (int8).
+    """
+    answers = churned(tables, as_of, horizon_days=horizon_days, active_days=active_days)
+    return _identified(behaviour(tables, as_of).inner_join(answers, "customer"))
+
+
+def data_window(tables: CustomerTables) -> tuple[dt.datetime, dt.datetime]:
+    """The first and the last time of a transaction, both naive. Rows dated after today do not count.
+
+    Raises:
+        TableError: transactions are not mapped, or none has happened.
+    """
+    if tables.transactions is None:
+        raise TableError("tables.transactions", "is not mapped, and no other table has a window", "Map it")
+    past = tables.transactions.filter(_.time < moment(tomorrow()))
+    window = past.aggregate(first=_.time.min(), last=_.time.max()).to_pyarrow().to_pylist()[0]
+    if window["first"] is None:
+        raise TableError("tables.transactions", "holds no row of the past", "Map a table that has some")
+    return window["first"], window["last"]
+
+
+def to_arrow(rows: ibis.Table) -> pa.Table:
+    """Run a snapshot. The same data gives the same table, whatever the engine and its order of rows.
+
+    Returns:
+        Rows sorted by `customer_id`. A missing number is NaN, never null; a missing category is null.
+    """
+    table = rows.to_pyarrow().sort_by("customer_id").combine_chunks()
+    for index, column in enumerate(table.schema):
+        if pa.types.is_float32(column.type):
+            numbers = pc.fill_null(table[column.name], float("nan"))
+            table = table.set_column(index, pa.field(column.name, pa.float32()), numbers)
+    return table
+
+
+def _identified(rows: ibis.Table) -> ibis.Table:
+    """Ids leave as text; within, they keep the type the engine groups fastest by."""
+    others = [name for name in rows.columns if name != "customer"]
+    return rows.select(*others, customer_id=rows.customer.cast("string")).relocate("customer_id")

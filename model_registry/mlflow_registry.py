@@ -1,0 +1,219 @@
+"""The registry port over MLflow: a tracking server, or a database file on this machine.
+
+The only module here that imports mlflow, and it does so when a client is opened: the import takes seconds.
+A version's bundle and evidence are artifacts of the run that made it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_registry.evidence import EVIDENCE_FILE, Evidence
+from model_registry.registry import RegisteredVersion, RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+BUNDLE_ARTIFACT = "bundle"
+"""Where a run keeps its bundle."""
+
+DIGEST_TAG = "regulars.bundle_digest"
+SQLITE = "sqlite:///"
+
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # MLflow waits 120 s and retries seven times; whoever waits for a command, or follows an alias, may not.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+"""Environment of mlflow, where the user has not set it."""
+
+_CHATTY = {"mlflow": logging.ERROR, "alembic": logging.WARNING}
+
+_ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
+_ABSENT_ALIAS = _ABSENT | {"INVALID_PARAMETER_VALUE"}
+"""MLflow answers INVALID_PARAMETER_VALUE for an alias that a model does not have."""
+
+_ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
+
+
+class MlflowRegistry:
+    """Implements `Registry`."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        """Opens the registry; a database file is made where there is none.
+
+        Raises:
+            RegistryError: the URI is none that MLflow keeps models in, or its folder cannot be made.
+        """
+        self._uri = tracking_uri
+        self._client = open_client(tracking_uri)
+
+    def register(self, name: str, run_id: str, digest: str) -> RegisteredVersion:
+        """Makes the run's logged model and bundle a new version of `name`."""
+        with explained(f"register {name}", self._uri):
+            logged = self._client.get_run(run_id).outputs
+            if logged is None or not logged.model_outputs:
+                raise RegistryError(
+                    f"run {run_id} logged no model, so there is nothing to register; train {name} again"
+                )
+            self._ensure_model(name)
+            model_id = logged.model_outputs[-1].model_id
+            version = self._client.create_model_version(
+                name, f"models:/{model_id}", run_id=run_id, tags={DIGEST_TAG: digest}, model_id=model_id
+            )
+            return self._registered(version, {})
+
+    def get(self, name: str, version: str) -> RegisteredVersion:
+        with explained(f"find version {version} of {name}", self._uri):
+            found = self._client.get_model_version(name, version)
+            return self._registered(found, self._aliases(name))
+
+    def resolve(self, name: str, alias: str) -> RegisteredVersion | None:
+        """The version that carries `alias`, or None."""
+        with explained(f"resolve {name}@{alias}", self._uri):
+            try:
+                version = self._client.get_model_version_by_alias(name, alias)
+            except Exception as error:
+                if _code(error) in _ABSENT_ALIAS:
+                    return None
+                raise
+            return self._registered(version, self._aliases(name))
+
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        """All versions, newest first, with their aliases."""
+        with explained(f"list the versions of {name}", self._uri):
+            found = [version for version in self._search(name) if DIGEST_TAG in version.tags]
+            # A search tells no aliases.
+            aliases = self._aliases(name) if found else {}
+            newest_first = sorted(found, key=lambda version: -int(version.version))
+            return [self._registered(version, aliases) for version in newest_first]
+
+    def point(self, name: str, alias: str, version: str) -> None:
+        """Moves `alias` to `version`."""
+        with explained(f"point {name}@{alias} to version {version}", self._uri):
+            self._client.set_registered_model_alias(name, alias, version)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        with explained(f"remove the alias {alias} of {name}", self._uri):
+            self._client.delete_registered_model_alias(name, alias)
+
+    def record(self, name: str, version: str, notes: dict[str, str]) -> None:
+        """Writes notes (who, when, why) on a version."""
+        with explained(f"write on version {version} of {name}", self._uri):
+            for key, value in notes.items():
+                self._client.set_model_version_tag(name, version, key, value)
+
+    def evidence(self, version: RegisteredVersion) -> Evidence:
+        what = f"the evidence of {version.name} version {version.version}"
+        with explained(f"read {what}", self._uri), tempfile.TemporaryDirectory() as folder:
+            path = self._client.download_artifacts(version.run_id, EVIDENCE_FILE, folder)
+            text = Path(path).read_text()
+        try:
+            return Evidence.from_json(json.loads(text))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RegistryError(f"{what} is not of the form this version reads; train {version.name} again") from error
+
+    def download_bundle(self, version: RegisteredVersion, into: Path) -> Path:
+        """Downloads the bundle as a folder inside `into` and returns that folder; does not verify it."""
+        with explained(f"download the bundle of {version.name} version {version.version}", self._uri):
+            into.mkdir(parents=True, exist_ok=True)
+            return Path(self._client.download_artifacts(version.run_id, BUNDLE_ARTIFACT, str(into)))
+
+    def _search(self, name: str) -> Iterator[ModelVersion]:
+        token: str | None = None
+        while token != "":
+            page = self._client.search_model_versions(f"name = '{name}'", page_token=token)
+            yield from page
+            token = page.token or ""
+
+    def _ensure_model(self, name: str) -> None:
+        try:
+            self._client.create_registered_model(name)
+        except Exception as error:
+            if _code(error) != _ALREADY_THERE:
+                raise
+
+    def _aliases(self, name: str) -> dict[str, tuple[str, ...]]:
+        """Aliases by version."""
+        by_version: dict[str, tuple[str, ...]] = {}
+        for alias, version in sorted(self._client.get_registered_model(name).aliases.items()):
+            by_version[str(version)] = (*by_version.get(str(version), ()), alias)
+        return by_version
+
+    def _registered(self, version: ModelVersion, aliases: dict[str, tuple[str, ...]]) -> RegisteredVersion:
+        number = str(version.version)
+        if DIGEST_TAG not in version.tags or not version.run_id:
+            raise RegistryError(
+                f"version {number} of {version.name} was not registered by regulars: it names no bundle; "
+                f"run 'regulars train {version.name}', or choose another tracking URI"
+            )
+        return RegisteredVersion(
+            name=version.name,
+            version=number,
+            run_id=version.run_id,
+            digest=version.tags[DIGEST_TAG],
+            created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+            aliases=aliases.get(number, ()),
+            metrics=dict(self._client.get_run(version.run_id).data.metrics),
+        )
+
+
+def open_client(tracking_uri: str) -> MlflowClient:
+    """A quiet client; a database file is made where there is none.
+
+    Raises:
+        RegistryError: the URI is none that MLflow keeps models in, or its folder cannot be made.
+    """
+    for variable, value in _DEFAULTS.items():
+        os.environ.setdefault(variable, value)
+    with explained("open the registry", tracking_uri):
+        if tracking_uri.startswith(SQLITE):
+            database_folder(tracking_uri).mkdir(parents=True, exist_ok=True)
+        from mlflow import MlflowClient  # noqa: PLC0415 - takes seconds; only who opens a registry waits for it
+
+        # Its import configures its loggers, so they are quietened after it.
+        for name, level in _CHATTY.items():
+            logging.getLogger(name).setLevel(level)
+        return MlflowClient(tracking_uri, tracking_uri)
+
+
+def database_folder(tracking_uri: str) -> Path:
+    """The folder of a database file; artifacts lie beside it."""
+    return Path(tracking_uri.removeprefix(SQLITE)).absolute().parent
+
+
+@contextmanager
+def explained(what: str, tracking_uri: str) -> Iterator[None]:
+    """Turns whatever fails inside into a RegistryError that says what was attempted, where, and what to do.
+
+    MLflow lets errors of its transports, databases and stores through, so all of them are caught.
+    """
+    try:
+        yield
+    except RegistryError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = (
+            "see 'regulars models' for what is there"
+            if _code(error) in _ABSENT
+            else "check that it is reachable and that registry.tracking_uri names it"
+        )
+        raise RegistryError(f"cannot {what} in {tracking_uri}: {reason}; {remedy}") from error
+
+
+def _code(error: Exception) -> str:
+    return str(getattr(error, "error_code", ""))

@@ -1,0 +1,110 @@
+"""Scores a file of customers into a folder: `scores.parquet` and a manifest that says what scored it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.dataset as pds
+import pyarrow.parquet as pq
+
+from services.batch.engines import ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+BATCH_ROWS = 2000
+"""Rows of a record batch: two slices of the graph, and well below the server's limit on rows and bytes."""
+
+SCORES_FILE = "scores.parquet"
+MANIFEST_FILE = "manifest.json"
+
+
+class InputError(Exception):
+    """An input that cannot be scored. Says what to do."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did. `statuses` counts rows by status."""
+
+    model: str
+    versions: tuple[str, ...]
+    rows: int
+    statuses: dict[str, int]
+    seconds: float
+
+
+def read_batches(path: Path) -> tuple[int, Iterator[pa.RecordBatch]]:
+    """The number of rows of a Parquet or CSV file (or folder of Parquet files), and its rows in batches.
+
+    Raises:
+        InputError: the file is missing, is neither, or has no customer ids.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; 'regulars features build' writes such a table")
+    try:
+        source = pds.dataset(path, format="csv" if path.suffix == ".csv" else "parquet")
+        if ID not in source.schema.names:
+            raise InputError(f"{path} has no column {ID}; it has {', '.join(source.schema.names)}")
+        return source.count_rows(), source.to_batches(batch_size=BATCH_ROWS)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path} is neither Parquet nor CSV: {error}") from error
+
+
+def run(
+    model: str,
+    batches: Iterable[pa.RecordBatch],
+    score: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]],
+    versions: set[str],
+    output: Path,
+    progress: Callable[[int], None],
+) -> Summary:
+    """Writes the scores of `batches`; the files appear whole or not at all.
+
+    `versions` is read when all is scored; `progress` is told the rows scored so far. Raises what `score` raises, and
+    OSError.
+    """
+    started = time.perf_counter()
+    statuses: Counter[str] = Counter()
+    output.mkdir(parents=True, exist_ok=True)
+    with _writer(output / SCORES_FILE) as write:
+        for scored in score(batch for batch in batches if batch.num_rows):
+            write(scored)
+            statuses.update(scored.column("status").to_pylist())
+            progress(statuses.total())
+    seconds = time.perf_counter() - started
+    summary = Summary(model, tuple(sorted(versions)), statuses.total(), dict(statuses), seconds)
+    draft = output / f".{MANIFEST_FILE}"
+    draft.write_text(json.dumps(asdict(summary), indent=1) + "\n")
+    draft.replace(output / MANIFEST_FILE)
+    return summary
+
+
+@contextmanager
+def _writer(path: Path) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    draft = path.with_name(f".{path.name}")
+    writer: pq.ParquetWriter | None = None
+
+    def write(batch: pa.RecordBatch) -> None:
+        nonlocal writer
+        if writer is None:
+            writer = pq.ParquetWriter(draft, batch.schema)
+        writer.write_batch(batch)
+
+    try:
+        yield write
+        if writer is None:
+            raise InputError("the input holds no customers")
+        writer.close()
+        draft.replace(path)
+    finally:
+        if writer is not None:
+            writer.close()
+        draft.unlink(missing_ok=True)
