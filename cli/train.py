@@ -55,16 +55,17 @@ def _report(model: str, result: TrainingResult) -> None:
         f"snapshots {window.first_snapshot} to {window.last_snapshot}, tested on {result.test_rows:,} of "
         f"{window.test_snapshot}, horizon {result.horizon_days} days"
     )
-    names = list(result.metrics)
-    rows = [("model", *_figures(result.metrics, names))]
-    rows += [(name, *_figures(metrics, names)) for name, metrics in result.others.items()]
-    table(f"{model} on the test snapshot (95 % intervals)", ("", *names), rows)
+    rows = [
+        (name, str(interval), *(_estimate(metrics.get(name)) for metrics in result.others.values()))
+        for name, interval in result.metrics.items()
+    ]
+    table("on the test snapshot", ("figure", f"{model} [95 % interval]", *result.others), rows)
     for comparison in (*result.baselines, *((result.champion,) if result.champion else ())):
-        out.print(f"better than {comparison.other} by {comparison.metric} {comparison.difference}")
+        out.print(f"{comparison.metric} above {comparison.other}: {comparison.difference}")
     for warning in result.warnings:
         err.print(f"[yellow]warning:[/] {warning}")
     out.print(f"next: regulars promote {model} --dry-run")
 
 
-def _figures(metrics: dict[str, Interval], names: list[str]) -> list[str]:
-    return [str(metrics[name]) if name in metrics else "" for name in names]
+def _estimate(interval: Interval | None) -> str:
+    return f"{interval.estimate:.4f}" if interval else ""

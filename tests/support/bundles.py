@@ -7,8 +7,10 @@ with frequency' = 0 where missing, channel = 1 for "web", -1 for "shop", 0 other
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+import json
+import shutil
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -17,7 +19,11 @@ from onnx import TensorProto, helper
 from model_registry.bundle import Bundle, Golden, Manifest, TrainingWindow, read_bundle, write_bundle
 from model_registry.columns import Columns
 from model_registry.release import RELEASE_FILE, Release
-from model_registry.schema import Band, Feature, Output, PopulationRule, Schema, Status
+from model_registry.schema import QUANTILES, Band, Feature, Output, PopulationRule, Schema, Status
+from model_registry.servable import Servable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 3)]
 
@@ -32,7 +38,7 @@ SCHEMA = Schema(
             "churn_probability",
             "probability",
             bands=(Band("LOW", 0.0), Band("MEDIUM", 0.25), Band("HIGH", 0.5)),
-            reference=tuple(np.linspace(0.0, 1.0, 101).tolist()),
+            reference=tuple(np.linspace(0.0, 1.0, QUANTILES).tolist()),
         ),
     ),
     population=(
@@ -85,6 +91,110 @@ def graph(weight: float = 0.01) -> onnx.ModelProto:
     )
 
 
+SLOW_ABOVE = 1000.0
+"""The awkward graph runs one loop turn for every order of `frequency` above this."""
+
+BREAKING = 13.0
+"""A `frequency` for which the awkward graph gives no number."""
+
+
+def awkward_graph(weight: float = 0.01) -> onnx.ModelProto:
+    """The same answers, but as slow as a customer asks it to be, and not finite for one unlucky number."""
+    model = graph(weight)
+    before, last = list(model.graph.node[:-1]), model.graph.node[-1]
+    nothing = helper.make_tensor_value_info("turn_in", TensorProto.FLOAT, [])
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["going_on"]),
+            helper.make_node("Add", ["turn_in", "zero"], ["turn_out"]),
+        ],
+        "turn",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            nothing,
+        ],
+        [
+            helper.make_tensor_value_info("going_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("turn_out", TensorProto.FLOAT, []),
+        ],
+    )
+    awkward = [
+        helper.make_node("ReduceMax", ["filled"], ["largest"], keepdims=0),
+        helper.make_node("Sub", ["largest", "slow_above"], ["beyond"]),
+        helper.make_node("Relu", ["beyond"], ["turns_wanted"]),
+        helper.make_node("Cast", ["turns_wanted"], ["turns"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["turns", "", "zero"], ["idle"], body=body),
+        helper.make_node("Gather", ["filled", "second"], ["orders"], axis=1),
+        helper.make_node("Sub", ["orders", "breaking"], ["unluckiness"]),
+        helper.make_node("Div", ["zero", "unluckiness"], ["nothing"]),
+        helper.make_node("Sum", ["margin", "idle", "nothing"], ["awkward_margin"]),
+    ]
+    last.input[0] = "awkward_margin"
+    del model.graph.node[:]
+    model.graph.node.extend([*before, *awkward, last])
+    model.graph.initializer.extend(
+        [
+            helper.make_tensor("slow_above", TensorProto.FLOAT, [], [SLOW_ABOVE]),
+            helper.make_tensor("breaking", TensorProto.FLOAT, [], [BREAKING]),
+            helper.make_tensor("second", TensorProto.INT64, [1], [1]),
+        ]
+    )
+    return model
+
+
+def forest_graph(trees: int = 60, depth: int = 4, seed: int = 0) -> onnx.ModelProto:
+    """A tree ensemble, as the trained models are, with random splits: what score identity has to hold for."""
+    random = np.random.default_rng(seed)
+    inner, nodes = 2**depth - 1, 2 ** (depth + 1) - 1
+    count = trees * nodes
+    is_leaf = np.tile(np.arange(nodes) >= inner, trees)
+    node_ids = np.tile(np.arange(nodes), trees)
+    tree_ids = np.repeat(np.arange(trees), nodes)
+    features = random.integers(0, 3, count)
+    values = np.where(features == 0, random.uniform(0, 90, count), random.uniform(-1, 50, count))
+    forest = helper.make_node(
+        "TreeEnsembleRegressor",
+        ["filled"],
+        ["margin"],
+        domain="ai.onnx.ml",
+        n_targets=1,
+        nodes_treeids=tree_ids.tolist(),
+        nodes_nodeids=node_ids.tolist(),
+        nodes_featureids=features.tolist(),
+        nodes_modes=["LEAF" if leaf else "BRANCH_LEQ" for leaf in is_leaf],
+        nodes_values=values.astype(np.float32).tolist(),
+        nodes_truenodeids=np.where(is_leaf, 0, 2 * node_ids + 1).tolist(),
+        nodes_falsenodeids=np.where(is_leaf, 0, 2 * node_ids + 2).tolist(),
+        nodes_missing_value_tracks_true=random.integers(0, 2, count).tolist(),
+        target_treeids=tree_ids[is_leaf].tolist(),
+        target_nodeids=node_ids[is_leaf].tolist(),
+        target_ids=[0] * int(is_leaf.sum()),
+        target_weights=random.normal(0, 0.2, int(is_leaf.sum())).astype(np.float32).tolist(),
+    )
+    base = graph()
+    encoder = next(node for node in base.graph.node if node.op_type == "LabelEncoder")
+    del base.graph.node[:]
+    base.graph.node.extend(
+        [
+            encoder,
+            helper.make_node("Concat", ["numeric", "from_text"], ["filled"], axis=1),
+            forest,
+            helper.make_node("Sigmoid", ["margin"], ["churn_probability"]),
+        ]
+    )
+    return base
+
+
+def random_columns(rows: int, seed: int = 0) -> Columns:
+    """Customers of every sort: known and unseen, missing values, within the population and outside it."""
+    random = np.random.default_rng(seed)
+    recency = random.uniform(-5, 100, rows)
+    frequency = np.where(random.random(rows) < 0.2, np.nan, random.uniform(0, 60, rows))
+    channels = np.array(["web", "shop", "", "kiosk"], object)
+    return Columns(np.stack([recency, frequency], axis=1).astype(np.float32), random.choice(channels, (rows, 1)))
+
+
 def manifest(**changes: object) -> Manifest:
     base = Manifest(
         name="churn",
@@ -116,21 +226,46 @@ def golden(weight: float = 0.01) -> Golden:
     return Golden(columns(*GOLDEN_ROWS), {"churn_probability": expected})
 
 
-def make_bundle(folder: Path, weight: float = 0.01, **changes: object) -> Bundle:
-    """Writes a bundle to `folder` and reads it back; another `weight` is another model."""
-    write_bundle(folder, manifest(**changes), graph(weight).SerializeToString(), golden(weight))
+def make_bundle(folder: Path, weight: float = 0.01, model: onnx.ModelProto | None = None, **changes: object) -> Bundle:
+    """Writes a bundle to `folder` and reads it back; another `weight` is another model.
+
+    A `model` other than `graph(weight)` must give the same answers to the golden rows.
+    """
+    write_bundle(folder, manifest(**changes), (model or graph(weight)).SerializeToString(), golden(weight))
     return read_bundle(folder)
 
 
-def release_bundle(bundles: Path, version: str, weight: float = 0.01, **changes: object) -> Release:
+def make_forest_bundle(folder: Path, **sizes: int) -> Bundle:
+    """A bundle of `forest_graph`; its golden scores are its own."""
+    model = forest_graph(**sizes).SerializeToString()
+    bare = Bundle(manifest(), model, golden(), "")
+    expected = Servable(bare).run(bare.golden.columns)
+    write_bundle(folder, manifest(), model, Golden(bare.golden.columns, {"churn_probability": expected[0]}))
+    return read_bundle(folder)
+
+
+def release_bundle(
+    bundles: Path, version: str, weight: float = 0.01, model: onnx.ModelProto | None = None, **changes: object
+) -> Release:
     """Writes a bundle and releases it as `regulars sync` would."""
     draft = bundles / "churn" / f".draft-{version}"
-    bundle = make_bundle(draft, weight, **changes)
+    return release_draft(bundles, version, draft, make_bundle(draft, weight, model, **changes))
+
+
+def release_forest(bundles: Path, version: str, **sizes: int) -> Release:
+    """The same for `make_forest_bundle`."""
+    draft = bundles / "churn" / f".draft-{version}"
+    return release_draft(bundles, version, draft, make_forest_bundle(draft, **sizes))
+
+
+def release_draft(bundles: Path, version: str, draft: Path, bundle: Bundle, alias: str = "champion") -> Release:
     place = bundles / "churn" / bundle.digest
     if not place.exists():
         draft.rename(place)
-    release = Release(version, "champion", bundle.digest)
-    text = f'{{"version": "{version}", "alias": "champion", "digest": "{bundle.digest}"}}'
+    else:
+        shutil.rmtree(draft)
+    release = Release(version, alias, bundle.digest)
+    text = json.dumps(asdict(release))
     swap = bundles / "churn" / ".release"
     swap.write_text(text)
     swap.rename(bundles / "churn" / RELEASE_FILE)

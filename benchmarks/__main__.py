@@ -1,0 +1,63 @@
+"""Runs the benchmarks and writes `benchmarks/RESULTS.md`.
+
+./dev bench [features] [serving]
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.harness import Figure
+
+BENCHMARKS = ("features", "serving")
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PACKAGES = ("grpcio", "protobuf", "onnxruntime", "lightgbm", "duckdb", "ibis-framework", "numpy")
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(BENCHMARKS)
+    unknown = set(names) - set(BENCHMARKS)
+    if unknown:
+        sys.exit(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    sections = {}
+    for name in names:
+        print(f"measuring {name}", file=sys.stderr)
+        sections[name] = section(name, importlib.import_module(f"benchmarks.{name}").measure())
+        print(sections[name])
+    if set(names) == set(BENCHMARKS):
+        RESULTS.write_text("\n".join([heading(), *sections.values()]))
+        print(f"written to {RESULTS}", file=sys.stderr)
+
+
+def heading() -> str:
+    packages = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+    return (
+        "# Benchmarks\n\n"
+        "Written by `./dev bench`. Absolute figures are this machine's; the ratios, each measured in one run, are\n"
+        "what a bar is set on.\n\n"
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {cores()}, Python {platform.python_version()}, {packages}.\n"
+    )
+
+
+def cores() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(models)} x {models[0]}"
+
+
+def section(name: str, figures: list[Figure]) -> str:
+    rows = [
+        f"| {figure.name} | {figure.value:,.4g} | {figure.unit} | {figure.bar} | {figure.note} |" for figure in figures
+    ]
+    return "\n".join([f"## {name}\n", "| figure | value | unit | bar | note |", "|---|---|---|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""What every registry does, whatever stands behind it: the fake of the unit tests, and MLflow on a database file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from model_registry.bundle import read_bundle
+from model_registry.evidence import EVIDENCE_FILE, Comparison, Evidence, Interval, Parity
+from model_registry.mlflow_registry import MlflowRegistry
+from model_registry.registry import RegisteredVersion, Registry, RegistryError
+from tests.fakes.registry import FolderRegistry, FolderTracker
+from tests.support.bundles import GOLDEN_ROWS, SCHEMA, columns, make_bundle
+from training.core.tracking import MlflowTracker, RunRecord, Tracker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ABSENT = "99"
+
+
+@dataclass
+class Place:
+    """A registry, and how versions get into it."""
+
+    registry: Registry
+    tracker: Tracker
+    folder: Path
+    trained: int = 0
+
+    def train(self, name: str = "churn") -> RegisteredVersion:
+        """A run with a bundle of its own, registered."""
+        self.trained += 1
+        folder = self.folder / f"artifacts-{self.trained}"
+        bundle = make_bundle(folder / "bundle", weight=0.01 * self.trained)
+        (folder / EVIDENCE_FILE).write_text(json.dumps(evidence(bundle.digest).to_json()))
+        run_id = self.tracker.start(name)
+        self.tracker.finish(
+            run_id,
+            RunRecord(
+                parameters={"trees": 10},
+                metrics={"auc": 0.8 + self.trained / 100},
+                dataset_digest="d" * 64,
+                folder=folder,
+                model=bundle.model,
+                schema=SCHEMA,
+                example=columns(*GOLDEN_ROWS),
+            ),
+        )
+        return self.registry.register(name, run_id, bundle.digest)
+
+
+def evidence(digest: str) -> Evidence:
+    return Evidence(
+        parity=Parity({"holdout": 1e-7}, 10, 1e-5),
+        metrics={"auc": Interval(0.86, 0.84, 0.88)},
+        baselines=(Comparison("recency", "auc", Interval(0.06, 0.04, 0.08), margin=0.01),),
+        champion=None,
+        champion_version="",
+        bundle_digest=digest,
+    )
+
+
+def open_fake(folder: Path) -> Place:
+    tracker = FolderTracker(folder / "runs")
+    return Place(FolderRegistry(tracker), tracker, folder)
+
+
+def open_mlflow(folder: Path) -> Place:
+    uri = f"sqlite:///{folder}/deep/down/mlflow.db"
+    return Place(MlflowRegistry(uri), MlflowTracker(uri), folder)
+
+
+@pytest.fixture(scope="module", params=[open_fake, open_mlflow], ids=["fake", "mlflow"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """One registry for all tests, because MLflow takes seconds to make one; each test trains versions of its own."""
+    opened: Place = request.param(tmp_path_factory.mktemp("registry"))
+    return opened
+
+
+class TestRegistry:
+    def test_a_registered_version_is_found_again(self, place: Place) -> None:
+        registered = place.train()
+        found = place.registry.get("churn", registered.version)
+        assert (found.name, found.version, found.run_id) == ("churn", registered.version, registered.run_id)
+        assert found.digest == registered.digest
+        assert found.metrics["auc"] == pytest.approx(0.8 + place.trained / 100)
+        assert found.aliases == ()
+        assert found.created_at.tzinfo is not None
+
+    def test_versions_come_newest_first_with_their_aliases(self, place: Place) -> None:
+        older, newer = place.train("listed"), place.train("listed")
+        place.registry.point("listed", "champion", older.version)
+        place.registry.point("listed", "candidate", older.version)
+        listed = place.registry.versions("listed")
+        assert [version.version for version in listed] == [newer.version, older.version]
+        assert [version.aliases for version in listed] == [(), ("candidate", "champion")]
+        assert listed[1].digest == older.digest
+
+    def test_an_unknown_model_has_no_versions(self, place: Place) -> None:
+        assert place.registry.versions("nobody") == []
+
+    def test_nothing_carries_an_alias_that_was_never_set(self, place: Place) -> None:
+        place.train()
+        assert place.registry.resolve("churn", "never") is None
+        assert place.registry.resolve("nobody", "champion") is None
+
+    def test_an_alias_moves(self, place: Place) -> None:
+        first, second = place.train("moved"), place.train("moved")
+        for version in (first, second):
+            place.registry.point("moved", "champion", version.version)
+            resolved = place.registry.resolve("moved", "champion")
+            assert resolved is not None
+            assert (resolved.version, resolved.aliases) == (version.version, ("champion",))
+        assert place.registry.get("moved", first.version).aliases == ()
+
+    def test_an_alias_is_removed_and_may_be_removed_twice(self, place: Place) -> None:
+        version = place.train("removed")
+        place.registry.point("removed", "candidate", version.version)
+        place.registry.remove_alias("removed", "candidate")
+        place.registry.remove_alias("removed", "candidate")
+        assert place.registry.resolve("removed", "candidate") is None
+
+    def test_an_alias_never_points_at_nothing(self, place: Place) -> None:
+        place.train("empty")
+        with pytest.raises(RegistryError, match="regulars models"):
+            place.registry.point("empty", "champion", ABSENT)
+        assert place.registry.resolve("empty", "champion") is None
+
+    def test_an_unknown_version_is_an_error_that_says_what_to_do(self, place: Place) -> None:
+        with pytest.raises(RegistryError, match="regulars models"):
+            place.registry.get("churn", ABSENT)
+        with pytest.raises(RegistryError):
+            place.registry.record("churn", ABSENT, {"who": "me"})
+
+    def test_a_run_without_a_model_is_not_registered(self, place: Place) -> None:
+        unfinished = place.tracker.start("churn")
+        with pytest.raises(RegistryError, match="train churn again"):
+            place.registry.register("churn", unfinished, "digest")
+
+    def test_evidence_comes_back_as_it_was_written(self, place: Place) -> None:
+        version = place.train()
+        assert place.registry.evidence(version) == evidence(version.digest)
+
+    def test_a_bundle_comes_back_as_it_was_written(self, place: Place, tmp_path: Path) -> None:
+        version = place.train()
+        folder = place.registry.download_bundle(version, tmp_path)
+        assert folder.parent == tmp_path
+        assert read_bundle(folder).digest == version.digest

@@ -1,0 +1,107 @@
+"""What is MLflow's own: URIs, its users, foreign versions, silence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from model_registry.mlflow_registry import DIGEST_TAG, MlflowRegistry, open_client
+from model_registry.registry import RegistryError
+from tests.contract.test_registry import Place, open_mlflow
+from tests.support.bundles import GOLDEN_ROWS, columns, probability
+from training.core.tracking import MlflowTracker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return open_mlflow(tmp_path_factory.mktemp("mlflow"))
+
+
+def uri(place: Place) -> str:
+    return f"sqlite:///{place.folder}/deep/down/mlflow.db"
+
+
+def test_artifacts_lie_beside_the_database(place: Place) -> None:
+    version = place.train()
+    run = open_client(uri(place)).get_run(version.run_id)
+    assert run.info.artifact_uri.startswith(f"file://{place.folder}/deep/down/artifacts/churn/")
+
+
+def test_mlflow_users_load_the_model_by_alias(place: Place) -> None:
+    import mlflow  # noqa: PLC0415 - after the registry has quietened it
+
+    version = place.train("loaded")
+    place.registry.point("loaded", "champion", version.version)
+    mlflow.set_tracking_uri(uri(place))
+    model = mlflow.pyfunc.load_model("models:/loaded@champion")
+    rows = columns(*GOLDEN_ROWS)
+    scored = model.predict({"numeric": rows.numeric, "categorical": rows.categorical.astype(str)})
+    expected = [probability(*row, weight=0.01 * place.trained) for row in GOLDEN_ROWS]
+    assert np.allclose(scored["churn_probability"].ravel(), expected, atol=1e-6)
+
+
+def test_notes_and_the_digest_are_tags_of_the_version(place: Place) -> None:
+    version = place.train("noted")
+    place.registry.record("noted", version.version, {"regulars.champion_by": "ada"})
+    tags = open_client(uri(place)).get_model_version("noted", version.version).tags
+    assert tags["regulars.champion_by"] == "ada"
+    assert tags[DIGEST_TAG] == version.digest
+
+
+def test_versions_of_others_are_left_out_and_refused_by_name(place: Place) -> None:
+    ours = place.train("shared")
+    client = open_client(uri(place))
+    theirs = client.create_model_version("shared", "file:///somewhere/else")
+    assert [version.version for version in place.registry.versions("shared")] == [ours.version]
+    with pytest.raises(RegistryError, match="not registered by regulars"):
+        place.registry.get("shared", str(theirs.version))
+
+
+def test_a_failed_run_says_why(place: Place) -> None:
+    run_id = place.tracker.start("churn")
+    place.tracker.abandon(run_id, "TrainingError: too few")
+    run = open_client(uri(place)).get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["regulars.failure"] == "TrainingError: too few"
+
+
+def test_evidence_of_another_form_is_an_error_that_says_what_to_do(place: Place, tmp_path: Path) -> None:
+    version = place.train("formless")
+    (tmp_path / "evidence.json").write_text('{"parity": 1}')
+    open_client(uri(place)).log_artifact(version.run_id, str(tmp_path / "evidence.json"))
+    with pytest.raises(RegistryError, match="train formless again"):
+        place.registry.evidence(version)
+
+
+def test_a_server_that_is_down_is_an_error_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    registry = MlflowRegistry("http://127.0.0.1:9")
+    with pytest.raises(RegistryError, match=r"http://127\.0\.0\.1:9.*registry\.tracking_uri"):
+        registry.resolve("churn", "champion")
+    with pytest.raises(RegistryError):
+        MlflowTracker("http://127.0.0.1:9").start("churn")
+
+
+def test_a_place_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RegistryError, match=r"registry\.tracking_uri"):
+        MlflowRegistry(f"sqlite:///{tmp_path}/file/mlflow.db")
+    with pytest.raises(RegistryError, match=r"registry\.tracking_uri"):
+        MlflowRegistry("gopher://models")
+
+
+def test_importing_and_opening_say_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys, model_registry.mlflow_registry as m; assert 'mlflow' not in sys.modules; "
+        f"m.MlflowRegistry('sqlite:///{tmp_path}/mlflow.db').versions('churn')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""

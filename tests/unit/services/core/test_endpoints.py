@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from google.rpc import error_details_pb2, status_pb2
+from prometheus_client import REGISTRY
+
+from services.core.admission import Gate, Lane
+from services.core.endpoints import Endpoints
+from services.core.errors import INVALID, Refusal
+from services.core.metrics import LaneMetrics
+from tests.support.polling import PATIENCE_SECONDS, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SERVICE = "regulars.test.v1.Echo"
+SECRET = "the customer's own words"
+MALFORMED_BYTES = b"\xff\xff\xff\xff"
+
+
+class Echo:
+    """A servicer whose calls answer, fail, refuse, or stay until they are let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.let_go = threading.Event()
+        self.contexts: list[grpc.ServicerContext] = []
+
+    def unary(self, request: StringValue, context: grpc.ServicerContext) -> StringValue:
+        self.contexts.append(context)
+        return self._answer(request)
+
+    def stream(self, requests: Iterator[StringValue], context: grpc.ServicerContext) -> Iterator[StringValue]:
+        for request in requests:
+            yield self._answer(request)
+
+    def _answer(self, request: StringValue) -> StringValue:
+        match request.value:
+            case "fail":
+                raise ValueError(SECRET)
+            case "refuse":
+                raise Refusal(INVALID)
+            case "stay":
+                self.entered.release()
+                assert self.let_go.wait(PATIENCE_SECONDS)
+        return StringValue(value=request.value)
+
+
+class EchoServer:
+    """A real server on a free port, with a lane of one place for each kind of call."""
+
+    def __init__(self) -> None:
+        self.echo = Echo()
+        self.gate = Gate()
+        self.server = grpc.server(ThreadPoolExecutor(8))
+        lanes = (Lane(1, self.gate, LaneMetrics("test unary")), Lane(1, self.gate, LaneMetrics("test stream")))
+        serialise: Callable[[StringValue], bytes] = StringValue.SerializeToString
+        handlers = {
+            "Unary": grpc.unary_unary_rpc_method_handler(self.echo.unary, StringValue.FromString, serialise),
+            "Stream": grpc.stream_stream_rpc_method_handler(self.echo.stream, StringValue.FromString, serialise),
+        }
+        Endpoints(self.server, *lanes).add_registered_method_handlers(SERVICE, handlers)
+        port = self.server.add_insecure_port("127.0.0.1:0")
+        self.server.start()
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self.unary = self.channel.unary_unary(f"/{SERVICE}/Unary", lambda text: text, StringValue.FromString)
+        self.stream = self.channel.stream_stream(f"/{SERVICE}/Stream", lambda text: text, StringValue.FromString)
+
+    def close(self) -> None:
+        self.echo.let_go.set()
+        self.channel.close()
+        self.server.stop(None).wait()
+
+
+@pytest.fixture
+def served() -> Iterator[EchoServer]:
+    server = EchoServer()
+    yield server
+    server.close()
+
+
+def say(text: str) -> bytes:
+    return StringValue(value=text).SerializeToString()
+
+
+def details(error: grpc.RpcError) -> dict[str, Any]:
+    """What the trailers of a failed call hold."""
+    assert isinstance(error, grpc.Call)
+    return {entry.key: entry.value for entry in error.trailing_metadata()}
+
+
+def reason(error: grpc.RpcError) -> str:
+    info = error_details_pb2.ErrorInfo()
+    assert status_pb2.Status.FromString(details(error)["grpc-status-details-bin"]).details[0].Unpack(info)
+    answer: str = info.reason
+    return answer
+
+
+def ended(error: grpc.RpcError) -> tuple[str, str]:
+    assert isinstance(error, grpc.Call)
+    return error.code().name, error.details() or ""
+
+
+def test_an_answer_passes(served: EchoServer) -> None:
+    assert served.unary(say("hello")).value == "hello"
+    assert [answer.value for answer in served.stream(iter([say("a"), say("b")]))] == ["a", "b"]
+
+
+def fails(served: EchoServer, method: str, request: bytes) -> grpc.RpcError:
+    calls: dict[str, Callable[[], object]] = {
+        "Unary": lambda: served.unary(request),
+        "Stream": lambda: list(served.stream(iter([say("hello"), request]))),
+    }
+    with pytest.raises(grpc.RpcError) as failure:
+        calls[method]()
+    return failure.value
+
+
+@pytest.mark.parametrize("method", ["Unary", "Stream"])
+@pytest.mark.parametrize(
+    ("request_", "code", "why"),
+    [
+        (say("fail"), "INTERNAL", "INTERNAL"),
+        (say("refuse"), "INVALID_ARGUMENT", "INVALID_CUSTOMERS"),
+        (MALFORMED_BYTES, "INTERNAL", "MALFORMED_MESSAGE"),
+    ],
+)
+def test_a_failure_is_an_answer_of_the_table_and_the_server_serves_on(
+    served: EchoServer, method: str, request_: bytes, code: str, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(3):
+            error = fails(served, method, request_)
+            assert ended(error)[0] == code
+            assert reason(error) == why
+            assert SECRET not in str(details(error)) + ended(error)[1]
+    # gRPC itself logs the text of exceptions that reach it.
+    assert SECRET not in "".join(record.getMessage() for record in caplog.records)
+    assert served.unary(say("hello")).value == "hello"
+    assert len(list(served.stream(iter([say("hello")])))) == 1
+
+
+class OpenStream:
+    """A stream whose requests are sent one by one."""
+
+    def __init__(self, served: EchoServer) -> None:
+        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.call = served.stream(iter(self._requests.get, None))
+
+    def ask(self, text: str) -> str:
+        self._requests.put(say(text))
+        answer: str = next(self.call).value
+        return answer
+
+    def end(self) -> None:
+        self._requests.put(None)
+
+
+def test_a_full_lane_refuses_with_pushback_and_the_other_lane_stays_open(served: EchoServer) -> None:
+    staying = served.unary.future(say("stay"))
+    served.echo.entered.acquire()
+    with pytest.raises(grpc.RpcError) as failure:
+        served.unary(say("hello"))
+    assert ended(failure.value)[0] == "RESOURCE_EXHAUSTED"
+    assert details(failure.value)["grpc-retry-pushback-ms"] in {"100", b"100"}
+    stream = OpenStream(served)
+    assert stream.ask("hello") == "hello"
+    with pytest.raises(grpc.RpcError) as failure:
+        list(served.stream(iter([say("hello")])))
+    assert reason(failure.value) == "SATURATED"
+    served.echo.let_go.set()
+    assert staying.result().value == "stay"
+    stream.end()
+    assert list(stream.call) == []
+    assert served.unary(say("hello")).value == "hello"
+
+
+def test_after_the_gate_closed_calls_inside_finish_and_new_ones_are_refused(served: EchoServer) -> None:
+    stream = OpenStream(served)
+    assert stream.ask("before") == "before"
+    served.gate.close()
+    assert stream.ask("after") == "after"
+    stream.end()
+    assert list(stream.call) == []
+    for call in (lambda: served.unary(say("hello")), lambda: list(served.stream(iter([])))):
+        with pytest.raises(grpc.RpcError) as failure:
+            call()
+        assert ended(failure.value)[0] == "UNAVAILABLE"
+        assert reason(failure.value) == "DRAINING"
+
+
+def handled(method: str, code: str) -> float:
+    kind = "unary" if method == "Unary" else "bidi_stream"
+    labels = {"grpc_type": kind, "grpc_service": SERVICE, "grpc_method": method, "grpc_code": code}
+    return REGISTRY.get_sample_value("grpc_server_handled_total", labels) or 0.0
+
+
+def in_flight(lane: str) -> float:
+    return REGISTRY.get_sample_value("regulars_calls_in_flight", {"lane": lane}) or 0.0
+
+
+def test_a_caller_that_goes_gives_its_place_back_and_is_counted(served: EchoServer) -> None:
+    cancelled = handled("Stream", "Cancelled")
+    stream = OpenStream(served)
+    stream.ask("hello")
+    assert in_flight("test stream") == 1
+    stream.call.cancel()
+    eventually(lambda: in_flight("test stream") == 0, "the place of the cancelled stream")
+    eventually(lambda: handled("Stream", "Cancelled") == cancelled + 1, "its count")
+    assert len(list(served.stream(iter([say("hello")])))) == 1
+
+
+@pytest.mark.parametrize("code", ["DeadlineExceeded", "Cancelled"])
+def test_a_call_that_nobody_waits_for_any_more_is_counted_as_such(served: EchoServer, code: str) -> None:
+    before = handled("Unary", code)
+    staying = served.unary.future(say("stay"), timeout=0.2 if code == "DeadlineExceeded" else None)
+    served.echo.entered.acquire()
+    if code == "Cancelled":
+        staying.cancel()
+    with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
+        staying.result()
+    # The server learns of it in its own time, and must have before the call may end.
+    eventually(lambda: not served.echo.contexts[-1].is_active(), "the server to learn of it")
+    served.echo.let_go.set()
+    eventually(lambda: handled("Unary", code) == before + 1, "the count of the call")
+    assert in_flight("test unary") == 0
+
+
+def test_counts_have_the_names_and_labels_that_dashboards_know(served: EchoServer) -> None:
+    def sample(name: str) -> float:
+        labels = {"grpc_type": "bidi_stream", "grpc_service": SERVICE, "grpc_method": "Stream"}
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    names = (
+        "grpc_server_started_total",
+        "grpc_server_msg_received_total",
+        "grpc_server_msg_sent_total",
+        "grpc_server_handling_seconds_count",
+    )
+    before, ok = {name: sample(name) for name in names}, handled("Stream", "OK")
+    list(served.stream(iter([say("a"), say("b"), say("c")])))
+    eventually(lambda: handled("Stream", "OK") == ok + 1, "the count of the call")
+    assert [sample(name) - before[name] for name in names] == [1, 3, 3, 1]

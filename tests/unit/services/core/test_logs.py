@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+
+from services.core import logs
+
+
+def record(*, fields: dict[str, object] | None = None, error: BaseException | None = None) -> logging.LogRecord:
+    info = (type(error), error, error.__traceback__) if error else None
+    made = logging.LogRecord("services.core.x", logging.WARNING, "x.py", 1, "model %s", ("churn",), info)
+    if fields:
+        made.fields = fields
+    return made
+
+
+def test_a_line_is_one_json_object_with_its_fields_beside_the_event() -> None:
+    text = logs.JsonFormatter().format(record(fields={"version": "7", "text": "two\nlines"}))
+    assert "\n" not in text
+    line = json.loads(text)
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "warning",
+        "logger": "services.core.x",
+        "event": "model churn",
+        "version": "7",
+        "text": "two\nlines",
+    }
+
+
+def raised() -> ValueError:
+    with pytest.raises(ValueError, match="outer secret") as failure:
+        int("outer secret")
+    failure.value.__cause__ = KeyError("inner secret")
+    failure.value.add_note("noted secret")
+    return failure.value
+
+
+def test_an_exception_is_logged_by_type_and_place_never_by_its_text() -> None:
+    text = logs.JsonFormatter().format(record(error=raised()))
+    line = json.loads(text)
+    assert line["exception"] == "ValueError"
+    assert line["trace"][-1].endswith(" raised")
+    assert "secret" not in text
+
+
+def test_configured_loggers_write_json_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        logs.configure("INFO")
+        logging.getLogger("some.library").info("hello")
+        logging.getLogger("some.library").debug("unheard")
+        sys.stderr.flush()
+    finally:
+        root.handlers[:], root.level = before, level
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "hello"

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from services.core.settings import Settings, SettingsError, reference
+
+
+def test_without_variables_the_defaults_hold() -> None:
+    assert Settings.from_environment({"PATH": "/bin"}) == Settings()
+
+
+def test_every_variable_is_read_into_its_field() -> None:
+    settings = Settings.from_environment(
+        {
+            "REGULARS_BUNDLES": "/srv/bundles",
+            "REGULARS_PORT": "50051",
+            "REGULARS_POLL_SECONDS": "0.5",
+            "REGULARS_LOG_LEVEL": "DEBUG",
+        }
+    )
+    assert settings == replace(
+        Settings(), bundles=Path("/srv/bundles"), port=50051, poll_seconds=0.5, log_level="DEBUG"
+    )
+
+
+def test_settings_survive_the_environment_of_a_worker() -> None:
+    settings = Settings(
+        bundles=Path("/a b/c"),
+        host="::1",
+        port=1,
+        metrics_port=2,
+        workers=3,
+        max_rows=4,
+        max_message_bytes=5000,
+        interactive_calls=6,
+        bulk_calls=7,
+        poll_seconds=0.1,
+        drain_pause_seconds=1 / 3,
+        grace_seconds=9.0,
+        log_level="ERROR",
+    )
+    assert all(getattr(settings, entry.name) != entry.default for entry in fields(Settings))
+    assert Settings.from_environment(settings.to_environment()) == settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "remedy"),
+    [
+        ("PORT", "http", "must be of type int, e.g. 0"),
+        ("PORT", "", "must be of type int"),
+        ("PORT", "1.5", "must be of type int"),
+        ("PORT", "-1", "must be at least 0"),
+        ("PORT", "65536", "must be at most 65535"),
+        ("METRICS_PORT", "70000", "must be at most 65535"),
+        ("WORKERS", "0", "must be at least 1"),
+        ("MAX_ROWS", "0", "must be at least 1"),
+        ("MAX_MESSAGE_BYTES", "1023", "must be at least 1024"),
+        ("MAX_MESSAGE_BYTES", "2147483648", "must be at most 2.14748e"),
+        ("INTERACTIVE_CALLS", "0", "must be at least 1"),
+        ("BULK_CALLS", "0", "must be at least 1"),
+        ("POLL_SECONDS", "0", "must be at least 0.01"),
+        ("POLL_SECONDS", "nan", "must be at least 0.01"),
+        ("POLL_SECONDS", "inf", "must be at most 86400"),
+        ("POLL_SECONDS", "often", "must be of type float, e.g. 1.0"),
+        ("DRAIN_PAUSE_SECONDS", "-1", "must be at least 0"),
+        ("GRACE_SECONDS", "-0.1", "must be at least 0"),
+        ("GRACE_SECONDS", "inf", "must be at most 86400"),
+        ("LOG_LEVEL", "LOUD", "must be one of DEBUG, INFO, WARNING, ERROR"),
+        ("PORTS", "1", "is not a setting; there are REGULARS_BULK_CALLS, .*REGULARS_PORT"),
+        ("port", "1", "is not a setting"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_variable_and_the_remedy(variable: str, value: str, remedy: str) -> None:
+    with pytest.raises(SettingsError, match=f"^REGULARS_{variable} {remedy}"):
+        Settings.from_environment({f"REGULARS_{variable}": value})
+
+
+def test_the_reference_has_a_row_for_every_setting() -> None:
+    rows = reference().splitlines()[2:]
+    assert len(rows) == len(fields(Settings))
+    for entry, row in zip(fields(Settings), rows, strict=True):
+        assert row.startswith(f"| `REGULARS_{entry.name.upper()}` | `{entry.default}` |")

@@ -1,0 +1,231 @@
+"""The job: all of it or nothing, with a small pipeline on data in memory and a registry in a folder."""
+
+from __future__ import annotations
+
+import html.parser
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from features.project import Project, load_project
+from model_registry.bundle import read_bundle
+from model_registry.registry import CANDIDATE, CHAMPION
+from model_registry.schema import Output, Schema
+from model_registry.servable import Servable
+from tests.fakes.registry import FolderRegistry, FolderTracker
+from tests.support.learning import HORIZON, LABEL, SPECS, customers, dataset
+from training.core.artifacts import CARD_FILE
+from training.core.booster import thresholds
+from training.core.classifier import tune
+from training.core.dataset import design_matrix, rows_from_arrow
+from training.core.draft import code_digest
+from training.core.errors import TrainingError
+from training.core.graph import probability_graph
+from training.core.job import train
+from training.core.judge import judge_classifier
+from training.core.pipeline import Fitted
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from pathlib import Path
+
+    import numpy as np
+
+    from model_registry.columns import Columns
+    from training.core.dataset import Dataset
+    from training.core.pipeline import Judgement, Progress, Scores
+
+OUTPUT = "churn_probability"
+
+
+@dataclass
+class SmallPipeline:
+    """Implements `training.core.pipeline.Pipeline`; `native_shift` makes a graph that is wrong by that much."""
+
+    data: Dataset
+    native_shift: float = 0.0
+    name: str = "churn"
+
+    def dataset(self, project: Project, as_of: dt.date | None) -> Dataset:
+        return self.data
+
+    def fit(self, dataset: Dataset, project: Project, progress: Progress) -> Fitted:
+        tuned = tune(dataset.train, dataset.features, LABEL, HORIZON, progress)
+        schema = Schema(dataset.features, (Output(OUTPUT, "probability"),))
+
+        def native(columns: Columns) -> dict[str, np.ndarray]:
+            return {OUTPUT: tuned.model.probabilities(design_matrix(columns, dataset.features)) + self.native_shift}
+
+        return Fitted(
+            schema=schema,
+            graph=probability_graph(schema, {OUTPUT: tuned.model}),
+            native=native,
+            thresholds=thresholds(tuned.model.booster),
+            parameters=tuned.parameters,
+            importances=tuned.importances,
+        )
+
+    def judge(self, dataset: Dataset, scores: Scores, champion: Scores | None) -> Judgement:
+        return judge_classifier(dataset, LABEL, scores[OUTPUT], champion[OUTPUT] if champion else None)
+
+
+@dataclass
+class Desk:
+    """What a training needs, in a folder."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.tracker = FolderTracker(self.folder / "runs")
+        self.registry = FolderRegistry(self.tracker)
+
+    def project(self, settings: str = "") -> Project:
+        file = self.folder / "regulars.toml"
+        file.write_text(
+            '[project]\nname = "Small"\n[tables.transactions]\nsource = "t.csv"\ncustomer = "c"\ntime = "t"\n'
+            f'amount = "a"\n[training]\n{settings}'
+        )
+        return load_project(file)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def with_copy_of_the_label(data: Dataset) -> Dataset:
+    leaky = data.train.columns.numeric.copy()
+    leaky[:, 1] = data.train.labels[LABEL]
+    return replace(data, train=replace(data.train, columns=replace(data.train.columns, numeric=leaky)))
+
+
+def test_a_training_leaves_a_candidate_whose_bundle_scores_as_judged(desk: Desk, tmp_path: Path) -> None:
+    lines: list[str] = []
+    data = dataset()
+    result = train(SmallPipeline(data), desk.project(), desk.registry, desk.tracker, progress=lines.append)
+
+    candidate = desk.registry.resolve("churn", CANDIDATE)
+    assert candidate is not None
+    assert (candidate.version, candidate.digest) == (result.version.version, result.evidence.bundle_digest)
+    assert desk.registry.resolve("churn", CHAMPION) is None
+
+    bundle = read_bundle(desk.registry.download_bundle(candidate, tmp_path / "download"))
+    assert bundle.digest == result.evidence.bundle_digest
+    assert bundle.manifest.metrics["auc"] == result.metrics["auc"].estimate
+    assert bundle.manifest.run_id == candidate.run_id
+    assert bundle.manifest.dataset_digest == data.digest
+    assert bundle.manifest.horizon_days == HORIZON
+    assert bundle.manifest.training_window.test_snapshot == "2017-06-01"
+    Servable(bundle).replay()
+
+    assert desk.registry.evidence(candidate) == result.evidence
+    assert result.evidence.parity.passed
+    assert [comparison.other for comparison in result.baselines] == ["recency", "logistic regression"]
+    assert result.champion is None
+    assert {"read snapshots", "fit", "certify the graph", "judge", "register"} <= set(lines)
+    assert set(result.seconds) <= set(lines)
+    assert (result.training_rows, result.test_rows) == (1800, 600)
+
+
+def test_the_run_has_figures_papers_and_no_names(desk: Desk) -> None:
+    result = train(SmallPipeline(dataset()), desk.project(), desk.registry, desk.tracker)
+    record = desk.tracker.records[result.version.run_id]
+    assert record.metrics["auc"] == result.metrics["auc"].estimate
+    assert record.metrics["auc_low"] < record.metrics["auc"] < record.metrics["auc_high"]
+    assert record.metrics["recency/auc"] == result.others["recency"]["auc"].estimate
+    assert record.metrics["recency/auc_difference"] == result.baselines[0].difference.estimate
+    assert record.parameters["test_snapshot"] == "2017-06-01"
+    assert len(record.example) == 5
+
+    run = desk.tracker.root / result.version.run_id
+    assert sorted(path.name for path in run.iterdir()) == [
+        "bundle",
+        "champion_comparison.json",
+        "evidence.json",
+        "model_card.html",
+        "parity.json",
+        "plots",
+    ]
+    written = b"".join(path.read_bytes() for path in run.rglob("*") if path.is_file())
+    assert b"c00001" not in written, "a customer's id left the house"
+
+
+def test_the_model_card_tells_all_and_loads_nothing(desk: Desk) -> None:
+    result = train(SmallPipeline(dataset()), desk.project(), desk.registry, desk.tracker)
+    card = (desk.tracker.root / result.version.run_id / CARD_FILE).read_text()
+    for told in (str(result.metrics["auc"]), "logistic regression", "2017-06-01", "recency_days", "Gains", "Limits"):
+        assert told in card
+    loaded: list[str] = []
+
+    class Page(html.parser.HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            loaded.extend(value or "" for name, value in attrs if name in {"src", "href"} and tag != "use")
+            assert tag not in {"script", "link", "iframe"}
+
+    Page().feed(card)
+    assert [place for place in loaded if not place.startswith(("#", "data:"))] == []
+
+
+def test_a_wrong_graph_registers_nothing_and_its_run_says_why(desk: Desk) -> None:
+    with pytest.raises(TrainingError, match="nothing was registered"):
+        train(SmallPipeline(dataset(), native_shift=1e-4), desk.project(), desk.registry, desk.tracker)
+    assert desk.registry.versions("churn") == []
+    assert desk.tracker.records == {}
+    (failure,) = desk.tracker.failures.values()
+    assert "deviates" in failure
+
+
+def test_a_leak_blocks_until_it_is_acknowledged(desk: Desk) -> None:
+    pipeline = SmallPipeline(with_copy_of_the_label(dataset()))
+    with pytest.raises(TrainingError, match=r"spend \(AUC 1\.000"):
+        train(pipeline, desk.project(), desk.registry, desk.tracker)
+    assert desk.registry.versions("churn") == []
+    result = train(pipeline, desk.project('acknowledge_leaks = ["spend"]'), desk.registry, desk.tracker)
+    assert any("spend alone" in warning and "acknowledged" in warning for warning in result.warnings)
+
+
+def test_a_second_training_is_compared_with_the_champion(desk: Desk) -> None:
+    first = train(SmallPipeline(dataset()), desk.project(), desk.registry, desk.tracker)
+    desk.registry.point("churn", CHAMPION, first.version.version)
+    second = train(SmallPipeline(dataset()), desk.project(), desk.registry, desk.tracker)
+    assert second.evidence.champion_version == first.version.version
+    assert second.champion is not None
+    assert (second.champion.difference.low, second.champion.difference.high) == (0.0, 0.0)
+    assert second.warnings == ()
+    assert second.version.version != first.version.version
+
+
+def test_a_champion_whose_features_are_gone_is_not_compared_but_named(desk: Desk) -> None:
+    first = train(SmallPipeline(dataset()), desk.project(), desk.registry, desk.tracker)
+    desk.registry.point("churn", CHAMPION, first.version.version)
+    data = dataset()
+    poorer = replace(data, test_table=data.test_table.drop_columns(["gap_days"]))
+    result = train(SmallPipeline(poorer), desk.project(), desk.registry, desk.tracker)
+    assert result.champion is None
+    assert result.evidence.champion_version == first.version.version
+    assert any("version 1" in warning and "gap_days" in warning for warning in result.warnings)
+
+
+def test_a_champion_that_knows_the_answers_is_compared_but_not_in_silence(desk: Desk) -> None:
+    data = dataset()
+    later = replace(data, window=replace(data.window, last_snapshot=data.window.test_snapshot))
+    first = train(SmallPipeline(later), desk.project(), desk.registry, desk.tracker)
+    desk.registry.point("churn", CHAMPION, first.version.version)
+    result = train(SmallPipeline(data), desk.project(), desk.registry, desk.tracker)
+    assert result.champion is not None
+    assert any("knew answers" in warning for warning in result.warnings)
+
+
+def test_customers_set_aside_are_told(desk: Desk) -> None:
+    result = train(SmallPipeline(replace(dataset(), set_aside=3)), desk.project(), desk.registry, desk.tracker)
+    assert any(warning.startswith("3 test customers were set aside") for warning in result.warnings)
+
+
+def test_the_code_has_a_digest() -> None:
+    assert code_digest() == code_digest()
+    assert len(code_digest()) == 64
+
+
+def test_the_small_world_is_a_snapshot_like_any_other() -> None:
+    assert len(rows_from_arrow(customers(5, 0), SPECS, [LABEL], None)) == 5

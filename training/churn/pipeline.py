@@ -1,0 +1,118 @@
+"""Churn: who orders nothing, or ends the subscription, within the horizon."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from features.horizon import horizon_days as horizon_of
+from features.snapshot import labelled_snapshot
+from features.tables import open_tables
+from model_registry.schema import QUANTILES, Band, Output, PopulationRule, Schema, Status
+from training.core.booster import thresholds
+from training.core.classifier import tune
+from training.core.dataset import design_matrix
+from training.core.eligibility import MINIMUM_TEST, MINIMUM_TRAINING, require_both_outcomes
+from training.core.graph import probability_graph
+from training.core.judge import judge_classifier
+from training.core.pipeline import Fitted
+from training.core.snapshots import dated_dataset, undated_dataset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from features.project import Project
+    from features.tables import CustomerTables
+    from model_registry.columns import Columns
+    from training.core.classifier import Tuned
+    from training.core.dataset import Dataset
+    from training.core.pipeline import Judgement, Progress, Scores
+
+LABEL = "churned"
+OUTPUT = "churn_probability"
+EVEN = 0.5
+PERCENTS = np.linspace(0.0, 100.0, QUANTILES)
+
+
+class ChurnPipeline:
+    """Implements `Pipeline`: a calibrated booster over behaviour features."""
+
+    name = "churn"
+
+    def dataset(self, project: Project, as_of: dt.date | None) -> Dataset:
+        """Active customers at each snapshot and who of them left; one table of customers where churn is a column."""
+        tables = open_tables(project)
+        days = horizon_of(project.churn, tables) if tables.has_time_axis else 0
+        dataset = _dataset(project, tables, as_of, days)
+        require_both_outcomes("training part", dataset.train.labels[LABEL], MINIMUM_TRAINING)
+        require_both_outcomes("test part", dataset.test.labels[LABEL], MINIMUM_TEST)
+        return dataset
+
+    def fit(self, dataset: Dataset, project: Project, progress: Progress) -> Fitted:
+        """Tunes, calibrates and exports; bands and percentiles come from customers that were held out."""
+        tuned = tune(dataset.train, dataset.features, LABEL, dataset.horizon_days, progress)
+        model = tuned.model
+        bare = Schema(dataset.features, (Output(OUTPUT, "probability"),))
+        reference = model.probabilities(design_matrix(dataset.test.columns, dataset.features))
+        output = Output(OUTPUT, "probability", risk_bands(tuned), _quantiles(reference))
+        schema = Schema(dataset.features, (output,), _population(dataset, project))
+
+        def native(columns: Columns) -> dict[str, NDArray[np.float64]]:
+            return {OUTPUT: model.probabilities(design_matrix(columns, dataset.features))}
+
+        return Fitted(
+            schema=schema,
+            graph=probability_graph(bare, {OUTPUT: model}),
+            native=native,
+            thresholds=thresholds(model.booster),
+            parameters={**tuned.parameters, "trees": tuned.trees},
+            importances=tuned.importances,
+        )
+
+    def judge(self, dataset: Dataset, scores: Scores, champion: Scores | None) -> Judgement:
+        """Against recency, logistic regression and the champion."""
+        return judge_classifier(dataset, LABEL, scores[OUTPUT], champion[OUTPUT] if champion else None)
+
+
+def risk_bands(tuned: Tuned) -> tuple[Band, ...]:
+    """Two lines that a marketer knows: the average customer's risk, and one half.
+
+    LOW reaches neither, MEDIUM one of them, HIGH both. Where fewer than half leave, MEDIUM is riskier than the
+    average and HIGH likelier to leave than to stay. The average is that of held-out customers, said by the model.
+    """
+    average = float(np.float32(tuned.held_out.mean()))
+    medium, high = sorted((average, EVEN))
+    # Where exactly half leave, the two lines are one, and bands must ascend.
+    return Band("LOW", 0.0), Band("MEDIUM", medium), Band("HIGH", high if high > medium else (1.0 + high) / 2.0)
+
+
+def _dataset(project: Project, tables: CustomerTables, as_of: dt.date | None, days: int) -> Dataset:
+    def labelled(date: dt.date) -> object:
+        return labelled_snapshot(tables, date, horizon_days=days, active_days=project.churn.active_days)
+
+    if tables.has_time_axis:
+        return dated_dataset(project, tables, as_of, days, labelled, [LABEL])
+    return undated_dataset(project, tables, labelled(as_of or dt.datetime.now(tz=dt.UTC).date()), LABEL)
+
+
+def _quantiles(scores: NDArray[np.float64]) -> tuple[float, ...]:
+    # Interpolation may miss the order by the last bit.
+    return tuple(np.maximum.accumulate(np.percentile(scores, PERCENTS)).tolist())
+
+
+def _population(dataset: Dataset, project: Project) -> tuple[PopulationRule, ...]:
+    """Who the answer means something for: the customers that a snapshot of this business holds."""
+    names = {feature.name for feature in dataset.features}
+    subscribed = project.tables.subscriptions is not None
+    if not dataset.has_time_axis or subscribed or not {"recency_days", "frequency"} <= names:
+        return ()
+    return (
+        PopulationRule("frequency", Status.INSUFFICIENT_HISTORY, minimum=1.0),
+        PopulationRule("recency_days", Status.INACTIVE, maximum=float(project.churn.active_days)),
+    )
+
+
+PIPELINE = ChurnPipeline()
+"""Found by this name, as in every model's pipeline."""

@@ -1,0 +1,58 @@
+"""The reigning champion, asked to score the same test part."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_registry.bundle import BundleError, read_bundle
+from model_registry.frame import FrameError, columns_from_arrow
+from model_registry.readings import ScoringError
+from model_registry.registry import CHAMPION
+from model_registry.servable import Servable
+
+if TYPE_CHECKING:
+    from model_registry.registry import Registry
+    from training.core.dataset import Dataset
+    from training.core.pipeline import Scores
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What the champion says. `scores` is None, and `warning` says why, where it cannot be asked."""
+
+    version: str = ""
+    scores: Scores | None = None
+    warning: str = ""
+
+
+def ask_champion(registry: Registry, name: str, dataset: Dataset) -> Champion:
+    """Scores the test part with the champion's own bundle and its own schema.
+
+    Raises:
+        RegistryError: the registry fails.
+    """
+    version = registry.resolve(name, CHAMPION)
+    if version is None:
+        return Champion()
+    with tempfile.TemporaryDirectory() as folder:
+        downloaded = registry.download_bundle(version, Path(folder))
+        try:
+            servable = Servable(read_bundle(downloaded))
+            values = servable.run(columns_from_arrow(dataset.test_table, servable.schema))
+        except (BundleError, FrameError, ScoringError) as error:
+            return Champion(version.version, warning=f"Not compared with champion version {version.version}: {error}.")
+    outputs = (output.name for output in servable.schema.outputs)
+    return Champion(version.version, dict(zip(outputs, values, strict=True)), _head_start(servable, dataset))
+
+
+def _head_start(servable: Servable, dataset: Dataset) -> str:
+    """A champion that trained on this test part's answers is compared all the same, but not in silence."""
+    last = servable.manifest.training_window.last_snapshot
+    if last and last >= dataset.window.test_snapshot:
+        return f"The champion trained on snapshots up to {last}, so it knew answers of this test part."
+    if not last:
+        return "The champion may know customers of this test part: without a time axis nothing keeps them apart."
+    return ""

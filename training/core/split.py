@@ -1,0 +1,99 @@
+"""Which dates train, which date tests, and how a candidate is tried without seeing the future."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+from training.core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from training.core.dataset import Rows
+
+CHAINED_FOLDS = 3
+CUSTOMER_FOLDS = 5
+TEST_SHARE = 0.25
+SEED = 7
+HISTORY_HORIZONS = 3
+"""History that a horizon needs: one to look back on, one to learn from, one to test on."""
+
+Fold = tuple["NDArray[np.intp]", "NDArray[np.intp]"]
+"""Positions that fit and positions that are predicted."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Snapshot dates. `train` ascends; its last label closes at the latest when `test` opens."""
+
+    train: tuple[dt.date, ...]
+    test: dt.date
+
+
+def last_whole_day(last: dt.datetime) -> dt.date:
+    """The midnight at or before the last moment of the data: nothing of an unfinished day is read."""
+    return last.date()
+
+
+def plan_windows(
+    as_of: dt.date, first: dt.datetime, *, horizon_days: int, active_days: int, snapshots: int, spacing_days: int
+) -> Windows:
+    """Stands at `as_of` and lays the snapshots out backwards.
+
+    The test snapshot's labels close at `as_of`. Training snapshots end one horizon before it, `spacing_days` apart;
+    those with less than `active_days` of data (which begins at `first`) behind them are left out.
+
+    Raises:
+        TrainingError: the history is too short.
+    """
+    history = (as_of - first.date()).days
+    if history < HISTORY_HORIZONS * horizon_days:
+        raise TrainingError(
+            f"the data covers {history} days up to {as_of}, and a horizon of {horizon_days} days needs "
+            f"{HISTORY_HORIZONS * horizon_days}; shorten churn.horizon_days, or train again when there is more"
+        )
+    horizon = dt.timedelta(days=horizon_days)
+    test = as_of - horizon
+    earliest = first.date() + dt.timedelta(days=active_days)
+    dates = [test - horizon - dt.timedelta(days=spacing_days * back) for back in range(snapshots)]
+    train = tuple(date for date in reversed(dates) if date >= earliest)
+    if not train:
+        raise TrainingError(
+            f"no training snapshot fits: the data begins on {first.date()}, customers are looked back on for "
+            f"{active_days} days, and two horizons of {horizon_days} days must pass before {as_of}; "
+            "shorten churn.active_days or churn.horizon_days, or train again when there is more"
+        )
+    return Windows(train, test)
+
+
+def folds(rows: Rows, label: str, horizon_days: int) -> list[Fold]:
+    """Forward chaining over the last snapshots: each is predicted by all whose labels had closed when it opened.
+
+    Where no snapshot follows another that had closed, customers are cross-validated instead: stratified by label,
+    and never on both sides of a fold.
+    """
+    chained = []
+    horizon = np.timedelta64(horizon_days, "D")
+    for date in np.unique(rows.dates[~np.isnat(rows.dates)])[-CHAINED_FOLDS:]:
+        closed = np.flatnonzero(rows.dates + horizon <= date)
+        if len(closed):
+            chained.append((closed, np.flatnonzero(rows.dates == date)))
+    return chained or _customer_folds(rows, label)
+
+
+def split_customers(rows: Rows, label: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Training and test positions where there is no time axis: stratified by label, the same on every run."""
+    train, test = train_test_split(
+        np.arange(len(rows)), test_size=TEST_SHARE, stratify=rows.labels[label], random_state=SEED
+    )
+    return np.sort(train), np.sort(test)
+
+
+def _customer_folds(rows: Rows, label: str) -> list[Fold]:
+    splitter = StratifiedGroupKFold(CUSTOMER_FOLDS, shuffle=True, random_state=SEED)
+    return list(splitter.split(rows.columns.numeric, rows.labels[label], rows.customer_ids))
