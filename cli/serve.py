@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
 from typing import TYPE_CHECKING
 
 from services.core.server import load_service
 from services.core.server import serve as serve_one
-from services.core.settings import Settings
+from services.core.settings import PREFIX, Settings
 from services.core.workers import supervise
 
 if TYPE_CHECKING:
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
 def serve(options: argparse.Namespace) -> int:
     """Settings come from the environment; options win."""
-    settings = Settings.from_environment()
     given = {
-        name: value
+        PREFIX + name.upper(): str(value)
         for name in ("bundles", "port", "metrics_port", "workers")
         if (value := getattr(options, name)) is not None
     }
-    settings = replace(settings, **given)
-    if not settings.port and options.port is None:
-        settings = replace(settings, port=load_service(options.model).PORT)
+    own_port = {PREFIX + "PORT": str(load_service(options.model).PORT)}
+    settings = Settings.from_environment(own_port | os.environ | given)
     if settings.workers > 1:
         supervise(options.model, settings)
     else:

@@ -10,6 +10,8 @@ from features.errors import TableError
 from features.history import ledger, tomorrow
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from features.sections import Churn
     from features.tables import CustomerTables
 
@@ -20,21 +22,22 @@ CANDIDATES = (7, 14, 30, 60, 90, 180, 365)
 COVERED = 0.95
 
 
-def horizon_days(churn: Churn, tables: CustomerTables) -> int:
+def horizon_days(churn: Churn, tables: CustomerTables, as_of: dt.date | None = None) -> int:
     """The project's horizon, or else the shortest candidate that covers 95 % of the gaps between orders.
 
-    Gaps are counted, not customers, so that frequent customers, who bring most orders, weigh most.
+    Gaps are counted, not customers, so that frequent customers, who bring most orders, weigh most. Only gaps that
+    closed before `as_of` count; None counts all.
 
     Raises:
         TableError: nobody ordered twice, so that no gap is known.
     """
-    return churn.horizon_days or _from_gaps(tables)
+    return churn.horizon_days or _from_gaps(tables, as_of or tomorrow())
 
 
-def _from_gaps(tables: CustomerTables) -> int:
+def _from_gaps(tables: CustomerTables, as_of: dt.date) -> int:
     if tables.transactions is None:
         raise TableError("tables.transactions", "is not mapped, so gaps are unknown", "Set churn.horizon_days")
-    gaps = ledger(tables.transactions, tomorrow()).filter(_.gap.notnull())
+    gaps = ledger(tables.transactions, as_of).filter(_.gap.notnull())
     shares = gaps.aggregate(**{str(days): (_.gap <= days).mean() for days in CANDIDATES})
     covered = shares.to_pyarrow().to_pylist()[0]
     if covered[str(CANDIDATES[0])] is None:

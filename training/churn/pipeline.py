@@ -44,7 +44,7 @@ class ChurnPipeline:
     def dataset(self, project: Project, as_of: dt.date | None) -> Dataset:
         """Active customers at each snapshot and who of them left; one table of customers where churn is a column."""
         tables = open_tables(project)
-        days = horizon_of(project.churn, tables) if tables.has_time_axis else 0
+        days = horizon_of(project.churn, tables, as_of) if tables.has_time_axis else 0
         dataset = _dataset(project, tables, as_of, days)
         require_both_outcomes("training part", dataset.train.labels[LABEL], MINIMUM_TRAINING)
         require_both_outcomes("test part", dataset.test.labels[LABEL], MINIMUM_TEST)

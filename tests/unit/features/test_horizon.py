@@ -41,6 +41,12 @@ def test_the_projects_own_horizon_wins(shop: BuildShop) -> None:
     assert horizon_days(Churn(horizon_days=45), shop(orders_with_gaps([1]))) == 45
 
 
+def test_gaps_that_close_later_do_not_count(shop: BuildShop) -> None:
+    tables = shop(orders_with_gaps([5, 5, 5, 200]))
+    assert horizon_days(Churn(), tables, as_of=FIRST.date() + dt.timedelta(days=16)) == 7
+    assert horizon_days(Churn(), tables) == 365
+
+
 def test_no_gap_is_no_horizon(shop: BuildShop) -> None:
     with pytest.raises(TableError, match=r"no customer with two orders\. Set churn\.horizon_days"):
         horizon_days(Churn(), shop(orders_with_gaps([])))
