@@ -51,9 +51,15 @@ def judge(evidence: Evidence, champion: RegisteredVersion | None) -> tuple[Gate,
             f"{parity.largest:.1e} on {parity.rows:,} rows",
             parity.passed,
         ),
-        *(_baseline_gate(comparison) for comparison in evidence.baselines),
+        *_baseline_gates(evidence),
         _champion_gate(evidence, champion),
     )
+
+
+def _baseline_gates(evidence: Evidence) -> tuple[Gate, ...]:
+    if not evidence.baselines:
+        return (Gate("beats a baseline", "at least one", "none was measured: train again", passed=False),)
+    return tuple(_baseline_gate(comparison) for comparison in evidence.baselines)
 
 
 def _baseline_gate(comparison: Comparison) -> Gate:

@@ -36,6 +36,11 @@ class Lane:
         self._gate = gate
         self._metrics = metrics
 
+    def check_open(self) -> None:
+        """Raises Refusal, DRAINING, after the gate was closed."""
+        if self._gate.closed:
+            raise Refusal(DRAINING)
+
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Holds a place for the length of a call.
@@ -43,8 +48,7 @@ class Lane:
         Raises:
             Refusal: DRAINING after the gate was closed, SATURATED when every place is taken.
         """
-        if self._gate.closed:
-            raise Refusal(DRAINING)
+        self.check_open()
         if not self._places.acquire(blocking=False):
             self._metrics.rejected.inc()
             raise Refusal(SATURATED)

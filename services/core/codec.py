@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model_registry.columns import MISSING_CATEGORY, Columns
-from services.core.errors import INVALID, Refusal, Violation
+from services.core.errors import INVALID, MAX_VIOLATIONS, Refusal, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,6 +32,9 @@ _MOST_COLUMNS = 1000
 
 _NAN = float("nan")
 
+_UNLISTED = Violation("", "")
+"""Stands for a violation that is counted and not listed."""
+
 
 class Codec:
     """Decodes customers for one schema."""
@@ -44,6 +48,7 @@ class Codec:
         self._required_categories = [
             (position, feature.name) for position, feature in enumerate(schema.categorical) if not feature.nullable
         ]
+        self._required_features = [feature for feature in schema.features if not feature.nullable]
         self._features: dict[str, Feature] = {feature.name: feature for feature in schema.features}
         self._max_rows = max_rows
 
@@ -89,12 +94,13 @@ class Codec:
         Raises:
             Refusal: INVALID, with every violation.
         """
-        violations = self._check_ids(table.ids)
-        violations += self._check_columns(table)
+        ids = list(table.ids)
+        violations = self._check_ids(ids)
+        violations += self._check_columns(table, len(ids))
         if violations:
             raise Refusal(INVALID, violations)
-        numeric = np.full((len(table.ids), len(self._numeric)), np.nan, np.float32)
-        categorical = np.full((len(table.ids), len(self._categorical)), MISSING_CATEGORY, object)
+        numeric = np.full((len(ids), len(self._numeric)), np.nan, np.float32)
+        categorical = np.full((len(ids), len(self._categorical)), MISSING_CATEGORY, object)
         for column in table.numeric:
             numeric[:, self._numeric.index(column.name)] = np.asarray(column.values)
         for text_column in table.categorical:
@@ -122,11 +128,16 @@ class Codec:
             seen.add(identifier)
         return violations
 
-    def _check_columns(self, table: scoring_pb2.CustomerTable) -> list[Violation]:
-        rows = len(table.ids)
+    def _check_columns(self, table: scoring_pb2.CustomerTable, rows: int) -> list[Violation]:
         if len(table.numeric) + len(table.categorical) > _MOST_COLUMNS:
             return [Violation("customers", f"must hold at most {_MOST_COLUMNS} columns")]
-        violations = self._check_names("numeric", [column.name for column in table.numeric])
+        named = {column.name for columns in (table.numeric, table.categorical) for column in columns}
+        violations = [
+            Violation(f'customers.{feature.kind}["{feature.name}"]', "is required")
+            for feature in self._required_features
+            if feature.name not in named
+        ]
+        violations += self._check_names("numeric", [column.name for column in table.numeric])
         violations += self._check_names("categorical", [column.name for column in table.categorical])
         for position, numbers in enumerate(table.numeric):
             violations += _check_length(f"customers.numeric[{position}].values", len(numbers.values), rows)
@@ -170,15 +181,28 @@ class Codec:
         if not np.isfinite(numeric).all():
             infinite = np.isinf(numeric)
             missing = np.isnan(numeric) & self._required
-            for row, position in np.argwhere(infinite | missing).tolist():
-                place = _place(path, "numeric", self._numeric[position], row if rows else None)
-                what = "is beyond float32" if infinite[row, position] else "is required"
-                violations.append(Violation(place, what))
+
+            def unusable(place: NDArray[np.intp]) -> Violation:
+                row, position = place.tolist()
+                what = "is infinite or beyond float32" if infinite[row, position] else "is required"
+                return Violation(_place(path, "numeric", self._numeric[position], row if rows else None), what)
+
+            violations += _listed(np.argwhere(infinite | missing), unusable)
         for position, name in self._required_categories:
-            for row in np.flatnonzero(categorical[:, position] == MISSING_CATEGORY).tolist():
-                place = _place(path, "categorical", name, row if rows else None)
-                violations.append(Violation(place, "is required"))
+            absent = np.flatnonzero(categorical[:, position] == MISSING_CATEGORY)
+            place = partial(_place, path, "categorical", name)
+            violations += _listed(absent, partial(_required_text, place, rows=rows))
         return violations
+
+
+def _listed(places: NDArray[Any], describe: Callable[[Any], Violation]) -> list[Violation]:
+    """One violation a place. Beyond what an answer lists they are all one object: a bad table may hold millions."""
+    described = [describe(place) for place in places[:MAX_VIOLATIONS]]
+    return described + [_UNLISTED] * (len(places) - len(described))
+
+
+def _required_text(place: Callable[[int | None], str], row: int, *, rows: bool) -> Violation:
+    return Violation(place(row if rows else None), "is required")
 
 
 def _place(path: str, kind: str, name: str, row: int | None) -> str:
@@ -192,7 +216,7 @@ def _check_length(path: str, length: int, rows: int) -> list[Violation]:
 def _check_codes(path: str, column: scoring_pb2.CategoricalColumn) -> list[Violation]:
     codes = np.asarray(column.codes, np.int32)
     wrong = np.flatnonzero((codes < -1) | (codes >= len(column.dictionary)))
-    return [Violation(f"{path}[{row}]", "must be an index into the dictionary, or -1") for row in wrong.tolist()]
+    return _listed(wrong, lambda row: Violation(f"{path}[{row}]", "must be an index into the dictionary, or -1"))
 
 
 def _decode_dictionary(column: scoring_pb2.CategoricalColumn) -> NDArray[np.object_]:

@@ -93,6 +93,8 @@ def _wrap_stream(
 ) -> Callable[[Iterator[Any], grpc.ServicerContext], Iterator[Any]]:
     def received(requests: Iterator[Any]) -> Iterator[Any]:
         for request in requests:
+            # A whole base outlasts any grace period: the caller sends what is unanswered to another server.
+            lane.check_open()
             metrics.received.inc()
             yield _wellformed(request)
 

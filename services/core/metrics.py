@@ -59,10 +59,15 @@ SERVED_SINCE = Gauge(
 SWAPS = Counter("regulars_swaps_total", "Attempts to load a released bundle, by outcome.", ("model", "outcome"))
 
 
+_SPELLED = {"OK": "OK", "CANCELLED": "Canceled"}
+
+
 @cache
 def code_label(code: grpc.StatusCode) -> str:
-    """`DEADLINE_EXCEEDED` as dashboards know it: `DeadlineExceeded`; `OK` stays."""
-    return code.name if code.name == "OK" else code.name.title().replace("_", "")
+    """`DEADLINE_EXCEEDED` as dashboards know it from Go: `DeadlineExceeded`. Go spells `Canceled` with one l."""
+    if code.name in _SPELLED:
+        return _SPELLED[code.name]
+    return code.name.title().replace("_", "")
 
 
 @dataclass(frozen=True)

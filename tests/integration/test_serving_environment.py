@@ -35,7 +35,7 @@ OURS_BUT_NOT_HERE = ("audits", "features", "training", "cli", "model_registry.ml
 @pytest.fixture(scope="module")
 def python() -> str:
     """The interpreter of an environment made from `requirements/serving.txt`."""
-    path = Path(os.environ.get("REGULARS_SERVING_PYTHON") or REPOSITORY / ".venv-serving" / "bin" / "python")
+    path = Path(os.environ.get("SERVING_PYTHON") or REPOSITORY / ".venv-serving" / "bin" / "python")
     if not path.exists():
         pytest.fail(f"{path} is missing; run './dev setup', which makes the serving environment")
     return str(path)

@@ -115,11 +115,11 @@ def test_a_category_never_seen_is_no_violation() -> None:
         (customer({}, {"frequency": "1"}), 'customer.categorical["frequency"]', "is numeric; give it as numeric"),
         (customer({"recency_days": NAN}), 'customer.numeric["recency_days"]', "is required"),
         (scoring_pb2.Customer(id="c1"), 'customer.numeric["recency_days"]', "is required"),
-        (customer({"recency_days": INF}), 'customer.numeric["recency_days"]', "is beyond float32"),
-        (customer({"frequency": INF}), 'customer.numeric["frequency"]', "is beyond float32"),
-        (customer({"frequency": -INF}), 'customer.numeric["frequency"]', "is beyond float32"),
-        (customer({"frequency": 3.5e38}), 'customer.numeric["frequency"]', "is beyond float32"),
-        (customer({"frequency": -1e300}), 'customer.numeric["frequency"]', "is beyond float32"),
+        (customer({"recency_days": INF}), 'customer.numeric["recency_days"]', "is infinite or beyond float32"),
+        (customer({"frequency": INF}), 'customer.numeric["frequency"]', "is infinite or beyond float32"),
+        (customer({"frequency": -INF}), 'customer.numeric["frequency"]', "is infinite or beyond float32"),
+        (customer({"frequency": 3.5e38}), 'customer.numeric["frequency"]', "is infinite or beyond float32"),
+        (customer({"frequency": -1e300}), 'customer.numeric["frequency"]', "is infinite or beyond float32"),
     ],
 )
 def test_each_violation_of_a_customer_names_its_path(
@@ -236,7 +236,7 @@ def test_the_right_number_of_wrong_names_is_noticed(request_: scoring_pb2.Custom
             "must be an index into the dictionary, or -1",
         ),
         (table(numbers("recency_days", 1, NAN)), 'customers.numeric["recency_days"][1]', "is required"),
-        (table(numbers("frequency", INF, 1)), 'customers.numeric["frequency"][0]', "is beyond float32"),
+        (table(numbers("frequency", INF, 1)), 'customers.numeric["frequency"][0]', "is infinite or beyond float32"),
     ],
 )
 def test_each_violation_of_a_table_names_its_path(
