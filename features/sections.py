@@ -62,7 +62,11 @@ class Customers:
         default=(),
     )
     sensitive: tuple[str, ...] = key(COLUMNS, "groups that audits compare; never a model's input", default=())
-    consent: str | None = key(COLUMN, "a boolean: may this customer be scored; never a model's input", default=None)
+    consent: str | None = key(
+        COLUMN,
+        "a boolean: may be scored and learnt from; where mapped, all others are left out",
+        default=None,
+    )
     churned: str | None = key(
         COLUMN, "an observed boolean: the customer left; churn then has no time axis", default=None
     )

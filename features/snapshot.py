@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 def snapshot(tables: CustomerTables, as_of: dt.date) -> ibis.Table:
     """What scoring needs: one row for every customer with an order before `as_of`.
 
-    Without a time axis, one row for every row of the customers table.
+    Without a time axis, one row for every row of the customers table. Where consent is mapped, only customers who
+    gave it.
 
     Returns:
         `customer_id` (text), then the features in the order of `feature_specs`.
     """
-    return _identified(behaviour(tables, as_of))
+    return _identified(_consenting(behaviour(tables, as_of), tables))
 
 
 def labelled_snapshot(tables: CustomerTables, as_of: dt.date, *, horizon_days: int, active_days: int) -> ibis.Table:
@@ -40,7 +41,7 @@ def labelled_snapshot(tables: CustomerTables, as_of: dt.date, *, horizon_days: i
         `customer_id` (text), the features, `churned` (int8).
     """
     answers = churned(tables, as_of, horizon_days=horizon_days, active_days=active_days)
-    return _identified(behaviour(tables, as_of).inner_join(answers, "customer"))
+    return _identified(_consenting(behaviour(tables, as_of), tables).inner_join(answers, "customer"))
 
 
 def data_window(tables: CustomerTables) -> tuple[dt.datetime, dt.datetime]:
@@ -70,6 +71,13 @@ def to_arrow(rows: ibis.Table) -> pa.Table:
             numbers = pc.fill_null(table[column.name], float("nan"))
             table = table.set_column(index, pa.field(column.name, pa.float32()), numbers)
     return table
+
+
+def _consenting(rows: ibis.Table, tables: CustomerTables) -> ibis.Table:
+    """Those who said yes, where the project maps consent. Silence is no consent."""
+    if tables.customers is None or "consent" not in tables.customers.columns:
+        return rows
+    return rows.semi_join(tables.customers.filter(_.consent.fill_null(False)), "customer")
 
 
 def _identified(rows: ibis.Table) -> ibis.Table:

@@ -9,25 +9,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from services.batch.engines import ID
+from services.batch.customers import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-BATCH_ROWS = 2000
-"""Rows of a record batch: two slices of the graph, and well below the server's limit on rows and bytes."""
+    import pyarrow as pa
 
 SCORES_FILE = "scores.parquet"
 MANIFEST_FILE = "manifest.json"
-
-
-class InputError(Exception):
-    """An input that cannot be scored. Says what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +34,6 @@ class Summary:
     seconds: float
 
 
-def read_batches(path: Path) -> tuple[int, Iterator[pa.RecordBatch]]:
-    """The number of rows of a Parquet or CSV file (or folder of Parquet files), and its rows in batches.
-
-    Raises:
-        InputError: the file is missing, is neither, or has no customer ids.
-    """
-    if not path.exists():
-        raise InputError(f"{path} does not exist; 'regulars features build' writes such a table")
-    try:
-        source = pds.dataset(path, format="csv" if path.suffix == ".csv" else "parquet")
-        if ID not in source.schema.names:
-            raise InputError(f"{path} has no column {ID}; it has {', '.join(source.schema.names)}")
-        return source.count_rows(), source.to_batches(batch_size=BATCH_ROWS)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path} is neither Parquet nor CSV: {error}") from error
-
-
 def run(
     model: str,
     batches: Iterable[pa.RecordBatch],
@@ -68,8 +44,11 @@ def run(
 ) -> Summary:
     """Writes the scores of `batches`; the files appear whole or not at all.
 
-    `versions` is read when all is scored; `progress` is told the rows scored so far. Raises what `score` raises, and
-    OSError.
+    `versions` is read when all is scored; `progress` is told the rows scored so far.
+
+    Raises:
+        InputError: there are no customers in `batches`.
+        OSError: the folder cannot be written. And what `batches` and `score` raise.
     """
     started = time.perf_counter()
     statuses: Counter[str] = Counter()

@@ -32,15 +32,18 @@ SERVICE_CONFIG = {
 }
 
 
+CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # No faster than the server's minimum ping interval.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # gRPC waits up to two minutes before it looks for a lost server again, and fails every call until then.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+
+
 def open_channel(target: str) -> grpc.Channel:
     """A channel to `host:port` (or any gRPC target) without transport security."""
-    return grpc.insecure_channel(
-        target,
-        options=[
-            ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            # No faster than the server's minimum ping interval.
-            ("grpc.keepalive_time_ms", 60_000),
-            ("grpc.keepalive_timeout_ms", 20_000),
-        ],
-    )
+    return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)

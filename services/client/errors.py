@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 STATUS_TRAILER = "grpc-status-details-bin"
 
 
-@dataclass
+@dataclass(eq=False)
 class CallError(Exception):
     """A call that failed, or a table of a stream that was refused.
 
@@ -29,7 +29,7 @@ class CallError(Exception):
 
     def __str__(self) -> str:
         fields = "".join(f"\n  {path}: {what}" for path, what in self.violations.items())
-        return f"{self.code.name} {self.reason}: {self.message}{fields}"
+        return f"{' '.join(filter(None, (self.code.name, self.reason)))}: {self.message}{fields}"
 
     @classmethod
     def from_rpc(cls, error: grpc.RpcError) -> CallError:
@@ -47,7 +47,8 @@ class CallError(Exception):
         for detail in status.details:
             _unpack(detail, info) or _unpack(detail, request)
         violations = {violation.field: violation.description for violation in request.field_violations}
-        return cls(_CODES[status.code], status.message, info.reason, violations)
+        code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+        return cls(code, status.message, info.reason, violations)
 
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}

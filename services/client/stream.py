@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import queue
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 WINDOW = 8
 """Tables in flight: enough to keep the server busy while answers are written, few enough to bound memory."""
 
-FIRST_BACKOFF_SECONDS = 0.1
-_LOOK_SECONDS = 0.1
+FIRST_BACKOFF_SECONDS = 0.5
+"""The wait after the first break; it doubles with each. All of them together outlast a server's restart."""
 
 
 class Answer(Protocol):
@@ -36,21 +36,24 @@ Response = TypeVar("Response", bound=Answer)
 
 
 class TableStream(Generic[Request, Response]):
-    """One pass over tables. Answers come in order, one a table."""
+    """One pass over tables. Answers come in order, one a table.
+
+    The tables are read in the caller's thread, at most `WINDOW` ahead of the answers; what their iterator raises
+    passes to the caller as it is.
+    """
 
     def __init__(
         self,
         call: Callable[[Iterator[Request]], Any],
         make_request: Callable[[int, CustomerTable], Request],
         tables: Iterable[CustomerTable],
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._call = call
-        self._make_request = make_request
-        self._tables = enumerate(tables)
+        self._numbered = ((sequence, make_request(sequence, table)) for sequence, table in enumerate(tables))
+        self._sleep = sleep
         self._unanswered: deque[tuple[int, Request]] = deque()
-        self._lock = threading.Lock()
-        self._places = threading.Semaphore(WINDOW)
-        self._exhausted = False
+        self._open: _OpenCall[Request, Response] | None = None
 
     def answers(self) -> Iterator[Response]:
         """Sends the tables and yields their answers.
@@ -60,53 +63,81 @@ class TableStream(Generic[Request, Response]):
                 sending again does not mend.
         """
         failures = 0
-        while True:
-            closed = threading.Event()
-            responses = self._call(self._requests(closed))
-            try:
-                for response in responses:
+        try:
+            while self._read_ahead():
+                try:
+                    response = self._receive()
+                except grpc.RpcError as error:
+                    self._close()
+                    failures += 1
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE or failures == MAX_ATTEMPTS:
+                        raise CallError.from_rpc(error) from error
+                    self._sleep(FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
+                else:
                     failures = 0
-                    self._settle(response)
                     yield response
-            except grpc.RpcError as error:
-                failures += 1
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or failures == MAX_ATTEMPTS:
-                    raise CallError.from_rpc(error) from error
-                time.sleep(FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
-            else:
-                return
-            finally:
-                closed.set()
-                responses.cancel()
+            if self._open:
+                self._open.finish()
+        finally:
+            self._close()
 
-    def _requests(self, closed: threading.Event) -> Iterator[Request]:
-        """Runs in a thread of gRPC's: first what the broken stream left unanswered, then new tables."""
-        with self._lock:
-            resent = list(self._unanswered)
-        for _, unanswered in resent:
-            yield unanswered
-        while (request := self._next_request(closed)) is not None:
-            yield request
-
-    def _next_request(self, closed: threading.Event) -> Request | None:
-        while not self._places.acquire(timeout=_LOOK_SECONDS):
-            if closed.is_set():
-                return None
-        with self._lock:
-            # A thread of a broken stream must not take a table that its successor should send.
-            entry = None if closed.is_set() or self._exhausted else next(self._tables, None)
+    def _read_ahead(self) -> bool:
+        """Fills the window; whether an answer is outstanding."""
+        while len(self._unanswered) < WINDOW:
+            entry = next(self._numbered, None)
             if entry is None:
-                self._exhausted = self._exhausted or not closed.is_set()
-                self._places.release()
-                return None
-            sequence, table = entry
-            request = self._make_request(sequence, table)
-            self._unanswered.append((sequence, request))
-            return request
+                break
+            self._unanswered.append(entry)
+            if self._open:
+                self._open.send(entry[1])
+        return bool(self._unanswered)
 
-    def _settle(self, response: Response) -> None:
-        with self._lock:
-            sequence, _ = self._unanswered.popleft()
+    def _receive(self) -> Response:
+        """The next answer, over a new call if there is none: it begins with all that is unanswered."""
+        if self._open is None:
+            self._open = _OpenCall(self._call)
+            for _, request in self._unanswered:
+                self._open.send(request)
+        response = self._open.receive()
+        sequence, _ = self._unanswered.popleft()
+        if response is None:
+            raise RuntimeError(f"the server ended the stream without an answer to table {sequence}")
         if response.sequence != sequence:
             raise RuntimeError(f"table {sequence} was answered with sequence {response.sequence}")
-        self._places.release()
+        return response
+
+    def _close(self) -> None:
+        if self._open:
+            self._open.cancel()
+            self._open = None
+
+
+class _OpenCall(Generic[Request, Response]):
+    """One call of gRPC's, whose thread takes requests from a queue; None ends them."""
+
+    def __init__(self, call: Callable[[Iterator[Request]], Any]) -> None:
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._responses = call(iter(self._requests.get, None))
+
+    def send(self, request: Request) -> None:
+        self._requests.put(request)
+
+    def receive(self) -> Response | None:
+        """The next answer, or None if the server has ended the call."""
+        response: Response | None = next(self._responses, None)
+        return response
+
+    def finish(self) -> None:
+        """Says that nothing follows, and lets the server end the call. How it ends no longer matters."""
+        self._requests.put(None)
+        try:
+            surplus = self.receive()
+        except grpc.RpcError:
+            return
+        if surplus is not None:
+            raise RuntimeError(f"sequence {surplus.sequence} was answered, and all tables had been")
+
+    def cancel(self) -> None:
+        """Ends the call wherever it is, and lets gRPC's thread go."""
+        self._requests.put(None)
+        self._responses.cancel()

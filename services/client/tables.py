@@ -9,7 +9,7 @@ import numpy as np
 from regulars.scoring.v1 import scoring_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -24,9 +24,9 @@ def customer(identifier: str, features: Mapping[str, float | str | None]) -> sco
 
 
 def customer_table(
-    ids: Sequence[str], numeric: Mapping[str, ArrayLike], categorical: Mapping[str, Sequence[str | None]]
+    ids: Sequence[str], numeric: Mapping[str, ArrayLike], categorical: Mapping[str, Iterable[str | float | None]]
 ) -> scoring_pb2.CustomerTable:
-    """Many customers: every column has one value an id, NaN or None where missing."""
+    """Many customers: every column has one value an id, NaN or None where missing, in texts too."""
     return scoring_pb2.CustomerTable(
         ids=ids,
         numeric=[
@@ -37,11 +37,14 @@ def customer_table(
     )
 
 
-def _encode_dictionary(name: str, values: Sequence[str | None]) -> scoring_pb2.CategoricalColumn:
-    codes: dict[str | None, int] = {None: -1}
-    dictionary: list[str] = []
-    for value in values:
-        if value is not None and value not in codes:
-            codes[value] = len(dictionary)
-            dictionary.append(value)
-    return scoring_pb2.CategoricalColumn(name=name, dictionary=dictionary, codes=[codes[value] for value in values])
+def _encode_dictionary(name: str, values: Iterable[str | float | None]) -> scoring_pb2.CategoricalColumn:
+    places: dict[str, int] = {}
+    codes = [places.setdefault(value, len(places)) if isinstance(value, str) else _missing(value) for value in values]
+    return scoring_pb2.CategoricalColumn(name=name, dictionary=places, codes=codes)
+
+
+def _missing(value: float | None) -> int:
+    """The code of a missing text, which data frames spell NaN."""
+    if value is None or np.isnan(value):
+        return -1
+    raise TypeError(f"a category is text, is {type(value).__name__}")

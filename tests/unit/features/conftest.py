@@ -41,6 +41,7 @@ PERSON = pa.schema(
         ("seats", pa.int32()),
         ("gender", pa.string()),
         ("left", pa.bool_()),
+        ("agreed", pa.bool_()),
     ]
 )
 EVENT = pa.schema([("who", pa.string()), ("at", pa.timestamp("us")), ("what", pa.string())])

@@ -5,7 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from features.labels import churned
-from features.snapshot import labelled_snapshot, to_arrow
+from features.snapshot import labelled_snapshot, snapshot, to_arrow
 
 if TYPE_CHECKING:
     from features.tables import CustomerTables
@@ -88,3 +88,11 @@ def test_a_labelled_snapshot_holds_who_was_a_customer(shop: BuildShop) -> None:
     assert table.schema.names[0] == "customer_id"
     assert table.schema.names[-1] == "churned"
     assert table.select(["customer_id", "churned"]).to_pylist() == [{"customer_id": "ann", "churned": 1}]
+
+
+def test_whoever_gave_no_consent_is_neither_learnt_from_nor_scored(shop: BuildShop) -> None:
+    people = [{"who": "yes", "agreed": True}, {"who": "no", "agreed": False}, {"who": "silent"}]
+    lines = [line(who, day(-1)) for who in ("yes", "no", "silent", "unknown")]
+    tables = shop(lines, people=people, roles={"consent": "agreed"})
+    for rows in (labelled_snapshot(tables, AS_OF, **WINDOW), snapshot(tables, AS_OF)):
+        assert to_arrow(rows).column("customer_id").to_pylist() == ["yes"]
