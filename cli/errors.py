@@ -15,7 +15,7 @@ _EXPECTED = (
     ("services.core.settings", "SettingsError"),
     ("services.client.errors", "CallError"),
     ("services.batch.engines", "TableRefusedError"),
-    ("services.batch.job", "InputError"),
+    ("services.batch.customers", "InputError"),
 )
 
 

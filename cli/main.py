@@ -21,18 +21,22 @@ EXIT_INTERRUPTED = 130
 
 PROJECT_FILE = Path("regulars.toml")
 
-# Packages that an installation may lack, and the extra that brings them.
-EXTRAS = {
-    "mlflow": "registry",
-    "rich": "registry",
-    "pyarrow": "batch",
-    "ibis": "training",
-    "lightgbm": "training",
-    "sklearn": "training",
-    "onnx": "training",
-    "matplotlib": "training",
-    "pandas": "training",
-}
+# Packages of the extras. Which extra a command needs stands beside its grammar.
+OPTIONAL_PACKAGES = frozenset(
+    {
+        "duckdb",
+        "ibis",
+        "lightgbm",
+        "matplotlib",
+        "mlflow",
+        "onnx",
+        "onnxmltools",
+        "pandas",
+        "pyarrow",
+        "rich",
+        "sklearn",
+    }
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,20 +47,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = getattr(module, options.function)(options)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
-            raise
-        print(  # noqa: T201 - the command's own voice
-            f"regulars {options.command} needs {package}: pip install 'regulars[{EXTRAS[package]}]'", file=sys.stderr
-        )
-        return EXIT_USAGE
     except Exception as error:
+        package = _missing_package(error)
+        if package:
+            _say(f"regulars {options.command} needs {package}: pip install 'regulars[{options.extra}]'")
+            return EXIT_USAGE
         if not isinstance(error, (CommandError, *expected_errors())):
             raise
-        print(f"regulars {options.command}: {error}", file=sys.stderr)  # noqa: T201 - the command's own voice
+        _say(f"regulars {options.command}: {error}")
         return EXIT_FAILED
     return status
+
+
+def _missing_package(error: BaseException | None) -> str:
+    """The package of an extra that is not installed, if that is why something failed."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError):
+            package = (error.name or "").partition(".")[0]
+            return package if package in OPTIONAL_PACKAGES else ""
+        error = error.__cause__
+    return ""
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - the command's own voice
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,32 +79,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    train = _command(commands, "train", "train", "train a model, register it as candidate")
+    train = _command(commands, "train", "train", "train a model, register it as candidate", "training")
     train.add_argument("model", choices=[*MODELS, "all"])
     _with_project(train)
     _with_as_of(train, "stand at this date: nothing from that day on is read (default: the end of the data)")
 
     features = commands.add_parser("features", help="features of your customers")
     parts = features.add_subparsers(dest="part", required=True, metavar="PART")
-    build = _command(parts, "build", "features", "write every customer's features at a date to a Parquet file")
+    build = _command(
+        parts, "build", "features", "write every customer's features at a date to a Parquet file", "training"
+    )
     _with_project(build)
     _with_as_of(build, "the snapshot's date; only what happened before it is read", required=True)
     build.add_argument("--out", type=Path, required=True, metavar="FILE", help="the Parquet file to write")
 
-    promote = _command(commands, "promote", "registry", "run every gate; if all pass, make a version champion")
+    promote = _command(
+        commands, "promote", "registry", "run every gate; if all pass, make a version champion", "registry"
+    )
     _with_model(promote)
     promote.add_argument("--version", default="", help="the version to promote (default: the candidate)")
     promote.add_argument("--dry-run", action="store_true", help="show the gates and move nothing")
     _with_registry(promote)
 
-    rollback = _command(commands, "rollback", "registry", "make the previous champion champion again")
+    rollback = _command(commands, "rollback", "registry", "make the previous champion champion again", "registry")
     _with_model(rollback)
     _with_registry(rollback)
 
-    models = _command(commands, "models", "registry", "list versions with aliases, figures and ages")
+    models = _command(commands, "models", "registry", "list versions with aliases, figures and ages", "registry")
     _with_registry(models)
 
-    sync = _command(commands, "sync", "registry", "bring an alias's bundle into a local folder")
+    sync = _command(commands, "sync", "registry", "bring an alias's bundle into a local folder", "registry")
     sync.add_argument("target", metavar="MODEL@ALIAS", help="for example churn@champion")
     sync.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder that servers watch")
     sync.add_argument("--watch", action="store_true", help="keep following the alias")
@@ -103,10 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--metrics-port", type=int, metavar="P", help="port of /metrics (default: a free one)")
     serve.add_argument("--workers", type=int, metavar="N", help="processes on the one port (default: 1)")
 
-    up = _command(commands, "up", "up", "sync and serve every model that has a champion")
+    up = _command(commands, "up", "up", "sync and serve every model that has a champion", "registry")
     _with_project(up)
 
-    score = _command(commands, "score", "score", "score a file of customers into a folder")
+    score = _command(commands, "score", "score", "score a file of customers into a folder", "batch")
     _with_model(score)
     score.add_argument("--input", type=Path, required=True, metavar="FILE", help="Parquet or CSV with customer_id")
     score.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores.parquet goes")
@@ -119,10 +137,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: str, summary: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    module: str,
+    summary: str,
+    extra: str = "",
 ) -> argparse.ArgumentParser:
+    """`module` holds the function of that name; `extra` brings the packages it imports."""
     command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-    command.set_defaults(module=module, function=name)
+    command.set_defaults(module=module, function=name, extra=extra)
     return command
 
 

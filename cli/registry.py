@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from model_registry.promotion import promote as promote_version
 from model_registry.promotion import rollback as roll_back
 from model_registry.sync import follow, sync_once
 from services.core import logs
+from services.core.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     import argparse
@@ -61,10 +60,7 @@ def sync(options: argparse.Namespace) -> int:
     registry = _open(options)
     if options.watch:
         logs.configure("INFO")
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        follow(registry, model, alias, options.to, stop.wait)
+        follow(registry, model, alias, options.to, StopSignal().wait)
         return 0
     release = sync_once(registry, model, alias, options.to)
     if release is None:

@@ -16,6 +16,7 @@ from model_registry.schema import Feature, Schema
 from model_registry.servable import Servable
 from regulars.scoring.v1 import scoring_pb2
 from services.batch import job
+from services.batch.customers import read_batches
 from services.batch.engines import score_locally, score_remotely
 from services.client import ChurnClient
 
@@ -28,23 +29,27 @@ def score(options: argparse.Namespace) -> int:
     """Scores through a server if --target is given, otherwise in this process."""
     if options.target and options.bundles:
         raise CommandError("give --target to score through a server, or --bundles to score here; not both")
-    rows, batches = job.read_batches(options.input)
     versions: set[str] = set()
-    with _progress() as progress:
-        task = progress.add_task("scoring", total=rows)
-        advance = lambda done: progress.update(task, completed=done)  # noqa: E731 - names the argument
-        if options.target:
-            with ChurnClient(options.target) as client:
-                engine = partial(score_remotely, client, _served_schema(client), versions=versions)
-                summary = job.run(options.model, batches, engine, versions, options.output, advance)
-        else:
-            bundles = options.bundles or load_project(options.project).registry.bundles
-            servable, version = _load(bundles, options.model)
-            versions.add(version)
-            engine = partial(score_locally, servable)
-            summary = job.run(options.model, batches, engine, versions, options.output, advance)
+    if options.target:
+        with ChurnClient(options.target) as client:
+            schema = _served_schema(client)
+            summary = _run(options, schema, partial(score_remotely, client, schema, versions=versions), versions)
+    else:
+        bundles = options.bundles or load_project(options.project).registry.bundles
+        servable, version = _load(bundles, options.model)
+        versions.add(version)
+        summary = _run(options, servable.schema, partial(score_locally, servable), versions)
     _report(summary, options.output)
     return 0
+
+
+def _run(options: argparse.Namespace, schema: Schema, engine: job.Engine, versions: set[str]) -> job.Summary:
+    rows, batches = read_batches(options.input, schema)
+    with _progress() as progress:
+        task = progress.add_task("scoring", total=rows)
+        return job.run(
+            options.model, batches, engine, versions, options.output, lambda done: progress.update(task, completed=done)
+        )
 
 
 def _load(bundles: Path, model: str) -> tuple[Servable, str]:
@@ -62,7 +67,10 @@ def _served_schema(client: ChurnClient) -> Schema:
     model = client.get_model().model
     kinds = {scoring_pb2.FEATURE_KIND_NUMERIC: "numeric", scoring_pb2.FEATURE_KIND_CATEGORICAL: "categorical"}
     return Schema(
-        features=tuple(Feature(entry.name, kinds[entry.kind]) for entry in model.inputs),  # type: ignore[arg-type]  # the two kinds
+        features=tuple(
+            Feature(entry.name, kinds[entry.kind], nullable=entry.nullable)  # type: ignore[arg-type]  # the two kinds
+            for entry in model.inputs
+        ),
         outputs=(),
     )
 

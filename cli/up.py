@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +15,9 @@ from features.project import load_project
 from model_registry.mlflow_registry import MlflowRegistry
 from model_registry.registry import CHAMPION
 from model_registry.sync import follow, sync_once
+from services.core import logs
 from services.core.server import load_service
+from services.core.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 METRICS_PORT_OFFSET = 1000
 """Where a model's metrics are: its port plus this."""
+
+LOOK_SECONDS = 0.5
 
 
 def up(options: argparse.Namespace) -> int:
@@ -36,26 +39,27 @@ def up(options: argparse.Namespace) -> int:
         raise CommandError("no model has a champion yet; run 'regulars train all', then 'regulars promote churn'")
     for model in ready:
         sync_once(registry, model, CHAMPION, bundles)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    logs.configure("INFO")
+    stop = StopSignal()
+    stopped = threading.Event()
     followers = [
-        threading.Thread(target=follow, args=(registry, model, CHAMPION, bundles, stop.wait)) for model in ready
+        threading.Thread(target=follow, args=(registry, model, CHAMPION, bundles, stopped.wait)) for model in ready
     ]
-    servers = {model: _start(model, bundles) for model in ready}
-    for follower in followers:
-        follower.start()
-    table("serving", ("model", "gRPC", "metrics"), [_addresses(model) for model in ready])
-    out.print("Ctrl-C stops them")
-    status = _wait(servers, stop)
-    stop.set()
-    for server in servers.values():
-        server.terminate()
-    for server in servers.values():
-        server.wait()
-    for follower in followers:
-        follower.join()
-    return status
+    servers: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for model in ready:
+            servers[model] = _start(model, bundles)
+        for follower in followers:
+            follower.start()
+        table("serving", ("model", "gRPC", "metrics"), [_addresses(model) for model in ready])
+        out.print("Ctrl-C stops them")
+        return _wait(servers, stop)
+    finally:
+        stopped.set()
+        for server in servers.values():
+            server.terminate()
+        for server in servers.values():
+            server.wait()
 
 
 def _start(model: str, bundles: Path) -> subprocess.Popen[bytes]:
@@ -76,8 +80,8 @@ def _addresses(model: str) -> tuple[str, str, str]:
     return model, f"127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_PORT_OFFSET}/metrics"
 
 
-def _wait(servers: dict[str, subprocess.Popen[bytes]], stop: threading.Event) -> int:
-    while not stop.wait(0.5):
+def _wait(servers: dict[str, subprocess.Popen[bytes]], stop: StopSignal) -> int:
+    while not stop.wait(LOOK_SECONDS):
         for model, server in servers.items():
             if server.poll() is not None:
                 out.print(f"the {model} server ended by itself with status {server.returncode}; its log is above")

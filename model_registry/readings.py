@@ -105,8 +105,10 @@ class Reading:
     def __init__(self, output: Output) -> None:
         self.name = output.name
         self._reference = list(output.reference)
+        self._references = np.array(output.reference, np.float64)
         self._step = 100.0 / (len(self._reference) - 1) if self._reference else math.nan
-        self._thresholds = [_float32(band.threshold, math.nan) for band in output.bands]
+        self._threshold = [_float32(band.threshold, math.nan) for band in output.bands]
+        self._thresholds = np.array(self._threshold, np.float32)
 
     def read(
         self, raw: NDArray[np.float32], outside: NDArray[np.bool_]
@@ -118,9 +120,9 @@ class Reading:
         """
         if not (np.isfinite(raw) | outside).all():
             raise self._not_finite()
-        ranks = np.searchsorted(self._reference, raw.astype(np.float64))
+        ranks = np.searchsorted(self._references, raw)
         percentiles = np.minimum(ranks * self._step, 100.0).astype(np.float32)
-        bands = (np.searchsorted(self._thresholds, raw.astype(np.float64), side="right") - 1).astype(np.int8)
+        bands = (np.searchsorted(self._thresholds, raw, side="right") - 1).astype(np.int8)
         if not outside.any():
             return raw, percentiles, bands
         percentiles[outside] = np.nan
@@ -136,7 +138,7 @@ class Reading:
         if not math.isfinite(raw):
             raise self._not_finite()
         percentile = min(bisect_left(self._reference, raw) * self._step, 100.0)
-        return raw, percentile, bisect_right(self._thresholds, raw) - 1
+        return raw, percentile, bisect_right(self._threshold, raw) - 1
 
     def _not_finite(self) -> ScoringError:
         return ScoringError(f"output {self.name} is not finite for a customer of the population")

@@ -49,7 +49,7 @@ def read_batches(path: Path, schema: Schema) -> tuple[int, Iterator[pa.RecordBat
 
 
 def _open(path: Path, schema: Schema) -> pds.Dataset:
-    if path.suffix != ".csv":
+    if not _is_csv(path):
         return pds.dataset(path, format="parquet")
     # A CSV file has no types, and its first lines mislead: ids lose their zeros, texts of digits become numbers,
     # columns of whole numbers refuse the first fraction.
@@ -73,8 +73,13 @@ def _batches(path: Path, source: pds.Dataset, names: list[str]) -> Iterator[pa.R
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path} cannot be read as Parquet or, if its name ends in .csv, as CSV: {error}") from error
+    except pa.ArrowException as error:
+        sort = "CSV" if _is_csv(path) else "Parquet (the name of a CSV file ends in .csv)"
+        raise InputError(f"{path} cannot be read as {sort}: {error}") from error
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
 
 
 def _require_text_or_whole_numbers(kind: pa.DataType) -> None:

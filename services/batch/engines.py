@@ -10,6 +10,7 @@ import pyarrow as pa
 from model_registry.columns import MISSING_CATEGORY
 from model_registry.frame import columns_from_arrow
 from model_registry.schema import Status
+from services.batch.customers import ID, InputError
 from services.client import CallError, ChurnClient, customer_table
 from services.client.churn import prediction_columns
 
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from model_registry.columns import Scores
+    from model_registry.columns import Columns, Scores
     from model_registry.schema import Schema
     from model_registry.servable import Servable
     from regulars.scoring.v1.scoring_pb2 import CustomerTable, ModelVersion
-
-ID = "customer_id"
 
 
 class TableRefusedError(Exception):
@@ -35,10 +34,11 @@ def score_locally(servable: Servable, batches: Iterable[pa.RecordBatch]) -> Iter
 
     Raises:
         FrameError: a batch does not fit the bundle's schema.
+        InputError: a customer lacks what the model needs.
         ScoringError: the graph failed.
     """
     for batch in batches:
-        scores = servable.score(columns_from_arrow(batch, servable.schema))
+        scores = servable.score(_columns(batch, servable.schema))
         yield _record_batch(batch.column(ID), _score_columns(scores, servable.schema))
 
 
@@ -48,6 +48,8 @@ def score_remotely(
     """Scores through a server's stream; the versions that answered are added to `versions`.
 
     Raises:
+        FrameError: a batch does not fit the served schema.
+        InputError: a customer lacks what the model needs.
         CallError: the server cannot be reached, or ends the stream.
         TableRefusedError: the server refused a table.
     """
@@ -64,7 +66,7 @@ def score_remotely(
 
 def _tables(batches: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[CustomerTable]:
     for batch in batches:
-        columns = columns_from_arrow(batch, schema)
+        columns = _columns(batch, schema)
         yield customer_table(
             batch.column(ID).to_pylist(),
             {feature.name: columns.numeric[:, at] for at, feature in enumerate(schema.numeric)},
@@ -73,6 +75,25 @@ def _tables(batches: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[Custo
                 for at, feature in enumerate(schema.categorical)
             },
         )
+
+
+def _columns(batch: pa.RecordBatch, schema: Schema) -> Columns:
+    """The model's columns, refused here as a server would refuse them, whichever engine scores."""
+    columns = columns_from_arrow(batch, schema)
+    for at, feature in enumerate(schema.numeric):
+        values = columns.numeric[:, at]
+        _refuse(np.isinf(values), batch, feature.name, "is infinite or beyond float32")
+        _refuse(np.isnan(values) & (not feature.nullable), batch, feature.name, "is missing and the model needs it")
+    for at, feature in enumerate(schema.categorical):
+        absent = columns.categorical[:, at] == MISSING_CATEGORY
+        _refuse(absent & (not feature.nullable), batch, feature.name, "is missing and the model needs it")
+    return columns
+
+
+def _refuse(rows: NDArray[np.bool_], batch: pa.RecordBatch, name: str, what: str) -> None:
+    if rows.any():
+        example = batch.column(ID)[int(rows.argmax())].as_py()
+        raise InputError(f"{name} {what}, for example that of {ID} {example!r}; fill it in, or leave the customer out")
 
 
 def _version_name(version: ModelVersion) -> str:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from services.batch.customers import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-
-    import pyarrow as pa
 
 SCORES_FILE = "scores.parquet"
 MANIFEST_FILE = "manifest.json"
+
+
+Engine = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+"""Customers in, scores out, in order."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Summary:
 def run(
     model: str,
     batches: Iterable[pa.RecordBatch],
-    score: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]],
+    score: Engine,
     versions: set[str],
     output: Path,
     progress: Callable[[int], None],

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from model_registry.bundle import BundleError
 from model_registry.schema import Status
 from regulars.churn.v1 import churn_pb2, churn_pb2_grpc
 from services.core.errors import Refusal
 from services.core.scorer import Scorer, column_warnings, row_warnings
+from services.wire import fill, move_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from model_registry.schema import Schema
     from regulars.scoring.v1 import scoring_pb2
     from services.core.endpoints import Endpoints
+    from services.wire import Column
 
 SERVICE: str = churn_pb2.DESCRIPTOR.services_by_name["ChurnService"].full_name
 PORT = 50051
@@ -58,11 +62,11 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         self, request: churn_pb2.BatchPredictChurnRequest, context: grpc.ServicerContext
     ) -> churn_pb2.BatchPredictChurnResponse:
         served, scores = self._scorer.score_table(request.customers, context)
-        return churn_pb2.BatchPredictChurnResponse(
-            model_version=served.version,
-            horizon_days=served.manifest.horizon_days,
-            predictions=_prediction_table(request.customers, scores),
+        response = churn_pb2.BatchPredictChurnResponse(
+            model_version=served.version, horizon_days=served.manifest.horizon_days
         )
+        _fill_predictions(response.predictions, request.customers, scores)
+        return response
 
     def StreamPredictChurn(  # noqa: N802 - the method's name in the proto
         self, requests: Iterator[churn_pb2.StreamPredictChurnRequest], context: grpc.ServicerContext
@@ -77,12 +81,11 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         if isinstance(answer, Refusal):
             return churn_pb2.StreamPredictChurnResponse(sequence=request.sequence, error=answer.to_status())
         served, scores = answer
-        return churn_pb2.StreamPredictChurnResponse(
-            sequence=request.sequence,
-            model_version=served.version,
-            horizon_days=served.manifest.horizon_days,
-            predictions=_prediction_table(request.customers, scores),
+        response = churn_pb2.StreamPredictChurnResponse(
+            sequence=request.sequence, model_version=served.version, horizon_days=served.manifest.horizon_days
         )
+        _fill_predictions(response.predictions, request.customers, scores)
+        return response
 
 
 def _prediction(customer_id: str, score: Score) -> churn_pb2.ChurnPrediction:
@@ -98,12 +101,16 @@ def _prediction(customer_id: str, score: Score) -> churn_pb2.ChurnPrediction:
     return prediction
 
 
-def _prediction_table(customers: scoring_pb2.CustomerTable, scores: Scores) -> churn_pb2.ChurnPredictionTable:
-    return churn_pb2.ChurnPredictionTable(
-        customer_ids=customers.ids,
-        statuses=scores.statuses.tolist(),
-        churn_probabilities=scores.values[OUTPUT].tolist(),
-        percentiles=scores.percentiles[OUTPUT].tolist(),
-        risk_bands=(scores.bands[OUTPUT] + 1).tolist(),
-        warnings=column_warnings(scores),
-    )
+def _fill_predictions(
+    table: churn_pb2.ChurnPredictionTable, customers: scoring_pb2.CustomerTable, scores: Scores
+) -> None:
+    columns: dict[str, Column] = {
+        "statuses": scores.statuses,
+        "churn_probabilities": scores.values[OUTPUT],
+        "percentiles": scores.percentiles[OUTPUT],
+        # 0 is UNSPECIFIED.
+        "risk_bands": (scores.bands[OUTPUT] + 1).astype(np.uint8),
+    }
+    table.warnings.extend(column_warnings(scores))
+    move_ids(customers, table)
+    fill(table, columns)

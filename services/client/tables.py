@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regulars.scoring.v1 import scoring_pb2
+from services.wire import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,12 +30,15 @@ def customer_table(
     """Many customers: every column has one value an id, NaN or None where missing, in texts too."""
     return scoring_pb2.CustomerTable(
         ids=ids,
-        numeric=[
-            scoring_pb2.NumericColumn(name=name, values=np.asarray(values, np.float32).tolist())
-            for name, values in numeric.items()
-        ],
+        numeric=[_pack_numbers(name, values) for name, values in numeric.items()],
         categorical=[_encode_dictionary(name, values) for name, values in categorical.items()],
     )
+
+
+def _pack_numbers(name: str, values: ArrayLike) -> scoring_pb2.NumericColumn:
+    column = scoring_pb2.NumericColumn(name=name)
+    fill(column, {"values": np.asarray(values, np.float32)})
+    return column
 
 
 def _encode_dictionary(name: str, values: Iterable[str | float | None]) -> scoring_pb2.CategoricalColumn:

@@ -48,6 +48,7 @@ class Codec:
         self._required_categories = [
             (position, feature.name) for position, feature in enumerate(schema.categorical) if not feature.nullable
         ]
+        self._places = {name: place for names in (self._numeric, self._categorical) for place, name in enumerate(names)}
         self._required_features = [feature for feature in schema.features if not feature.nullable]
         self._features: dict[str, Feature] = {feature.name: feature for feature in schema.features}
         self._max_rows = max_rows
@@ -94,17 +95,25 @@ class Codec:
         Raises:
             Refusal: INVALID, with every violation.
         """
+        if len(table.numeric) + len(table.categorical) > _MOST_COLUMNS:
+            raise Refusal(INVALID, [Violation("customers", f"must hold at most {_MOST_COLUMNS} columns")])
         ids = list(table.ids)
+        numbers = [(column.name, np.asarray(column.values)) for column in table.numeric]
+        texts = [(column.name, column.dictionary, np.asarray(column.codes, np.int32)) for column in table.categorical]
         violations = self._check_ids(ids)
-        violations += self._check_columns(table, len(ids))
+        violations += self._check_names([name for name, _ in numbers], [name for name, _, _ in texts])
+        violations += _check_lengths(numbers, texts, len(ids))
         if violations:
             raise Refusal(INVALID, violations)
-        numeric = np.full((len(ids), len(self._numeric)), np.nan, np.float32)
+        numeric = np.empty((len(ids), len(self._numeric)), np.float32)
+        if len(numbers) < len(self._numeric):
+            numeric.fill(np.nan)
         categorical = np.full((len(ids), len(self._categorical)), MISSING_CATEGORY, object)
-        for column in table.numeric:
-            numeric[:, self._numeric.index(column.name)] = np.asarray(column.values)
-        for text_column in table.categorical:
-            categorical[:, self._categorical.index(text_column.name)] = _decode_dictionary(text_column)
+        for name, values in numbers:
+            numeric[:, self._places[name]] = values
+        for name, dictionary, codes in texts:
+            # Code -1 takes the last entry.
+            categorical[:, self._places[name]] = np.array([*dictionary, MISSING_CATEGORY], object)[codes]
         violations = self._unusable("customers", numeric, categorical, rows=True)
         if violations:
             raise Refusal(INVALID, violations)
@@ -128,33 +137,23 @@ class Codec:
             seen.add(identifier)
         return violations
 
-    def _check_columns(self, table: scoring_pb2.CustomerTable, rows: int) -> list[Violation]:
-        if len(table.numeric) + len(table.categorical) > _MOST_COLUMNS:
-            return [Violation("customers", f"must hold at most {_MOST_COLUMNS} columns")]
-        named = {column.name for columns in (table.numeric, table.categorical) for column in columns}
+    def _check_names(self, numeric: list[str], categorical: list[str]) -> list[Violation]:
+        if numeric == self._numeric and categorical == self._categorical:
+            return []
+        named = {*numeric, *categorical}
         violations = [
             Violation(f'customers.{feature.kind}["{feature.name}"]', "is required")
             for feature in self._required_features
             if feature.name not in named
         ]
-        violations += self._check_names("numeric", [column.name for column in table.numeric])
-        violations += self._check_names("categorical", [column.name for column in table.categorical])
-        for position, numbers in enumerate(table.numeric):
-            violations += _check_length(f"customers.numeric[{position}].values", len(numbers.values), rows)
-        for position, texts in enumerate(table.categorical):
-            path = f"customers.categorical[{position}].codes"
-            violations += _check_length(path, len(texts.codes), rows) or _check_codes(path, texts)
-        return violations
-
-    def _check_names(self, kind: str, names: list[str]) -> list[Violation]:
-        violations = []
-        seen: set[str] = set()
-        for position, name in enumerate(names):
-            path = f"customers.{kind}[{position}].name"
-            violations += self._check_name(path, name, kind, named=True)
-            if name in seen:
-                violations.append(Violation(path, f"{_quote(name)} stands earlier in this table"))
-            seen.add(name)
+        for kind, names in (("numeric", numeric), ("categorical", categorical)):
+            seen: set[str] = set()
+            for position, name in enumerate(names):
+                path = f"customers.{kind}[{position}].name"
+                violations += self._check_name(path, name, kind, named=True)
+                if name in seen:
+                    violations.append(Violation(path, f"{_quote(name)} stands earlier in this table"))
+                seen.add(name)
         return violations
 
     def _misnamed(self, path: str, numeric: Iterable[str], categorical: Iterable[str]) -> list[Violation]:
@@ -209,20 +208,31 @@ def _place(path: str, kind: str, name: str, row: int | None) -> str:
     return f'{path}.{kind}["{name}"]' + ("" if row is None else f"[{row}]")
 
 
-def _check_length(path: str, length: int, rows: int) -> list[Violation]:
-    return [] if length == rows else [Violation(path, f"must hold one value a customer: {rows}, holds {length}")]
+def _check_lengths(
+    numbers: Sequence[tuple[str, NDArray[np.float32]]],
+    texts: Sequence[tuple[str, Sequence[str], NDArray[np.int32]]],
+    rows: int,
+) -> list[Violation]:
+    violations = []
+    for position, (_, values) in enumerate(numbers):
+        if len(values) != rows:
+            violations.append(_wrong_length(f"customers.numeric[{position}].values", len(values), rows))
+    for position, (_, dictionary, codes) in enumerate(texts):
+        path = f"customers.categorical[{position}].codes"
+        if len(codes) != rows:
+            violations.append(_wrong_length(path, len(codes), rows))
+        else:
+            violations += _check_codes(path, codes, len(dictionary))
+    return violations
 
 
-def _check_codes(path: str, column: scoring_pb2.CategoricalColumn) -> list[Violation]:
-    codes = np.asarray(column.codes, np.int32)
-    wrong = np.flatnonzero((codes < -1) | (codes >= len(column.dictionary)))
+def _wrong_length(path: str, length: int, rows: int) -> Violation:
+    return Violation(path, f"must hold one value a customer: {rows}, holds {length}")
+
+
+def _check_codes(path: str, codes: NDArray[np.int32], entries: int) -> list[Violation]:
+    wrong = np.flatnonzero((codes < -1) | (codes >= entries))
     return _listed(wrong, lambda row: Violation(f"{path}[{row}]", "must be an index into the dictionary, or -1"))
-
-
-def _decode_dictionary(column: scoring_pb2.CategoricalColumn) -> NDArray[np.object_]:
-    # Code -1 takes the last entry.
-    dictionary = np.array([*column.dictionary, MISSING_CATEGORY], object)
-    return dictionary[np.asarray(column.codes, np.int32)]
 
 
 def _quote(name: str) -> str:
