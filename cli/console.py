@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-out = Console(highlight=False, soft_wrap=True)
+PIPE_WIDTH = 120
+"""Columns where there is no terminal to ask."""
+
+_width = None if sys.stdout.isatty() else PIPE_WIDTH
+out = Console(highlight=False, soft_wrap=True, width=_width)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
@@ -26,7 +32,17 @@ class Steps:
 
 
 def table(title: str, headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    drawn = Table(*headers, title=title, title_justify="left", title_style="bold")
+    """A table without frames, which a pipe passes on as it is read on a terminal."""
+    names = tuple(headers)
+    drawn = Table(
+        *names,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD if any(names) else box.SIMPLE,
+        show_header=any(names),
+        pad_edge=False,
+    )
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)

@@ -22,11 +22,14 @@ from typing import IO, TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from cli.console import out, table
+from features.project import load_project
+from model_registry.mlflow_registry import MlflowRegistry
 from services.client import CallError, ChurnClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from model_registry.registry import RegisteredVersion
     from regulars.churn.v1.churn_pb2 import PredictChurnResponse
 
 HERE = Path(__file__).parent
@@ -213,19 +216,28 @@ def show(response: PredictChurnResponse) -> None:
 
 def report(load: Load, *, swapped: bool, seconds: float) -> None:
     manifest = json.loads((SCORES / "manifest.json").read_text())
+    registry = MlflowRegistry(load_project(PROJECT).registry.tracking_uri)
     answers = ", ".join(f"{count:,} by version {version}" for version, count in sorted(load.served.items()))
     rows = [
+        *((f"version {version.version}", figures(registry, version)) for version in registry.versions("churn")[::-1]),
         ("scores", f"{manifest['rows']:,} households in {SCORES / 'scores.parquet'}"),
         ("promotion under load", "served" if swapped else f"NOT served within {SWAP_SECONDS:.0f} s"),
         ("requests during it", f"{sum(load.served.values()):,}: {answers}"),
         ("failed", f"{len(load.failures)}" + (f", first: {load.failures[0]}" if load.failures else "")),
         ("whole demo", f"{seconds:.0f} s"),
-        ("next", f"regulars models --project {PROJECT}"),
-        ("", f"regulars rollback churn --project {PROJECT}"),
-        ("", f"regulars up --project {PROJECT}"),
-        ("", f"mlflow ui --backend-store-uri sqlite:///{(DEMO / '.regulars' / 'mlflow.db').resolve()}"),
+        ("next", f".venv/bin/regulars models --project {PROJECT}"),
+        ("", f".venv/bin/regulars rollback churn --project {PROJECT}"),
+        ("", f".venv/bin/regulars up --project {PROJECT}"),
+        ("", f".venv/bin/mlflow ui --backend-store-uri sqlite:///{DEMO}/.regulars/mlflow.db"),
     ]
     table("demo", ("", ""), rows)
+
+
+def figures(registry: MlflowRegistry, version: RegisteredVersion) -> str:
+    evidence = registry.evidence(version)
+    auc, brier = evidence.metrics["auc"], evidence.metrics["brier"]
+    above = ", ".join(f"{one.difference.estimate:+.3f} on {one.other}" for one in evidence.baselines)
+    return f"AUC {auc.estimate:.3f} ({above}), Brier {brier.estimate:.3f}"
 
 
 def keep(target: str, metrics: str, household: tuple[str, dict[str, float | str | None]]) -> None:
