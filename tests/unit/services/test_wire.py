@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regulars.churn.v1 import churn_pb2
+from regulars.cltv.v1 import cltv_pb2
+from regulars.clustering.v1 import clustering_pb2
+from regulars.propensity.v1 import propensity_pb2
+from regulars.scoring.v1 import scoring_pb2
+from services.wire import fill, move_ids
+
+floats = st.lists(st.floats(width=32, allow_nan=False), max_size=300)
+enums = st.lists(st.integers(0, 127), max_size=300)
+
+
+@given(floats, enums)
+def test_filling_equals_extending(values: list[float], statuses: list[int]) -> None:
+    filled, extended = churn_pb2.ChurnPredictionTable(), churn_pb2.ChurnPredictionTable()
+    fill(filled, {"churn_probabilities": np.array(values, np.float32), "statuses": np.array(statuses, np.uint8)})
+    extended.churn_probabilities.extend(values)
+    extended.statuses.extend(statuses)  # type: ignore[arg-type]  # open enums take any number
+    assert filled == extended
+
+
+def test_nan_and_strided_arrays_survive() -> None:
+    matrix = np.array([[1.0, math.nan], [3.0, 4.0]], np.float32)
+    column = scoring_pb2.NumericColumn(name="x")
+    fill(column, {"values": matrix[:, 1]})
+    assert column.name == "x"
+    assert np.asarray(column.values).tobytes() == matrix[:, 1].tobytes()
+
+
+@given(st.lists(st.text()))
+def test_ids_move_to_the_answer(ids: list[str]) -> None:
+    customers = scoring_pb2.CustomerTable(ids=ids, numeric=[scoring_pb2.NumericColumn(name="x", values=[1.0])])
+    answer = churn_pb2.ChurnPredictionTable(churn_probabilities=[0.5])
+    move_ids(customers, answer)
+    assert list(answer.customer_ids) == ids
+    assert list(answer.churn_probabilities) == [0.5]
+    assert customers == scoring_pb2.CustomerTable()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        churn_pb2.ChurnPredictionTable,
+        propensity_pb2.PropensityPredictionTable,
+        cltv_pb2.LifetimeValuePredictionTable,
+        clustering_pb2.ClusterAssignmentTable,
+    ],
+)
+def test_every_answer_holds_ids_where_requests_hold_them(table: type) -> None:
+    asked = scoring_pb2.CustomerTable.DESCRIPTOR.fields_by_name["ids"]
+    answered = table.DESCRIPTOR.fields_by_name["customer_ids"]  # type: ignore[attr-defined]  # a message class
+    assert (answered.number, answered.type, answered.is_repeated) == (asked.number, asked.type, True)
