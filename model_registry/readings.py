@@ -104,11 +104,12 @@ class Reading:
 
     def __init__(self, output: Output) -> None:
         self.name = output.name
-        self._reference = list(output.reference)
-        self._references = np.array(output.reference, np.float64)
-        self._step = 100.0 / (len(self._reference) - 1) if self._reference else math.nan
-        self._threshold = [_float32(band.threshold, math.nan) for band in output.bands]
-        self._thresholds = np.array(self._threshold, np.float32)
+        # In the precision of what is compared with them.
+        self._references = np.array(output.reference, np.float32)
+        self._reference = self._references.tolist()
+        self._percents = _percents(len(self._reference))
+        self._thresholds = np.array([band.threshold for band in output.bands], np.float32)
+        self._threshold = self._thresholds.tolist()
 
     def read(
         self, raw: NDArray[np.float32], outside: NDArray[np.bool_]
@@ -121,7 +122,7 @@ class Reading:
         if not (np.isfinite(raw) | outside).all():
             raise self._not_finite()
         ranks = np.searchsorted(self._references, raw)
-        percentiles = np.minimum(ranks * self._step, 100.0).astype(np.float32)
+        percentiles = self._percents[ranks]
         bands = (np.searchsorted(self._thresholds, raw, side="right") - 1).astype(np.int8)
         if not outside.any():
             return raw, percentiles, bands
@@ -137,11 +138,19 @@ class Reading:
         """
         if not math.isfinite(raw):
             raise self._not_finite()
-        percentile = min(bisect_left(self._reference, raw) * self._step, 100.0)
+        percentile: float = self._percents.item(bisect_left(self._reference, raw))
         return raw, percentile, bisect_right(self._threshold, raw) - 1
 
     def _not_finite(self) -> ScoringError:
         return ScoringError(f"output {self.name} is not finite for a customer of the population")
+
+
+def _percents(quantiles: int) -> NDArray[np.float32]:
+    """The percentile of every rank among the quantiles; above the highest it stays at 100."""
+    if not quantiles:
+        return np.array([np.nan], np.float32)
+    ranks = np.arange(quantiles + 1)
+    return np.minimum(ranks * (100.0 / (quantiles - 1)), 100.0).astype(np.float32)
 
 
 def _float32(limit: float | None, default: float) -> float:
