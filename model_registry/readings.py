@@ -150,7 +150,8 @@ def _percents(quantiles: int) -> NDArray[np.float32]:
     if not quantiles:
         return np.array([np.nan], np.float32)
     ranks = np.arange(quantiles + 1)
-    return np.minimum(ranks * (100.0 / (quantiles - 1)), 100.0).astype(np.float32)
+    percents: NDArray[np.float32] = np.minimum(ranks * (100.0 / (quantiles - 1)), 100.0).astype(np.float32)
+    return percents
 
 
 def _float32(limit: float | None, default: float) -> float:
