@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from cli.console import Steps, out
+from cli.errors import CommandError
 from features.project import load_project
 from features.snapshot import snapshot, to_arrow
 from features.tables import open_tables
@@ -25,6 +26,11 @@ def build(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     features = to_arrow(snapshot(tables, options.as_of))
     seconds = time.perf_counter() - started
+    if not features.num_rows:
+        raise CommandError(
+            f"no customer had an order before {options.as_of}: give a date within your data, and see that ids are "
+            "written alike in all tables, and that consent, where it is mapped, was given"
+        )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     draft = options.out.with_name(f".{options.out.name}")
     pq.write_table(features, draft)

@@ -164,8 +164,15 @@ def _with_registry(command: argparse.ArgumentParser) -> None:
     command.add_argument("--registry", default="", metavar="URI", help="MLflow tracking URI (default: the project's)")
 
 
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a date such as 2025-12-31") from None
+
+
 def _with_as_of(command: argparse.ArgumentParser, meaning: str, *, required: bool = False) -> None:
-    command.add_argument("--as-of", type=dt.date.fromisoformat, required=required, metavar="DATE", help=meaning)
+    command.add_argument("--as-of", type=_date, required=required, metavar="DATE", help=meaning)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,10 @@ def models(options: argparse.Namespace) -> int:
 
 def sync(options: argparse.Namespace) -> int:
     model, _, alias = options.target.partition("@")
-    if model not in MODELS or not alias:
+    if not alias:
         raise CommandError(f"{options.target} is not MODEL@ALIAS; for example {MODELS[0]}@champion")
+    if model not in MODELS:
+        raise CommandError(f"there is no model {model}; there are {', '.join(MODELS)}")
     registry = _open(options)
     if options.watch:
         logs.configure("INFO")

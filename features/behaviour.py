@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from features.specs import Feature
     from features.tables import CustomerTables
 
-MEMBERSHIP = FeatureSpec("membership_days", "numeric", "days", "Since the customer signed up")
+MEMBERSHIP = FeatureSpec("membership_days", "numeric", "days", "Since the customer signed up", ages=True)
 
 
 def feature_specs(tables: CustomerTables) -> tuple[FeatureSpec, ...]:
@@ -30,8 +30,10 @@ def feature_specs(tables: CustomerTables) -> tuple[FeatureSpec, ...]:
     """
     declared = [feature.spec for family in FAMILIES for feature in family.available(tables)]
     specs = (*declared, *_attribute_specs(tables))
-    for name, count in Counter(spec.name for spec in specs).items():
-        if count > 1:
+    # Engines do not tell names apart by case.
+    counts = Counter(spec.name.lower() for spec in specs)
+    for name in tables.attributes:
+        if counts[name.lower()] > 1:
             problem = f"lists {name!r}, which is a feature's name"
             raise TableError("tables.customers.attributes", problem, "Rename that column")
     return specs
@@ -47,12 +49,13 @@ def behaviour(tables: CustomerTables, as_of: dt.date) -> ibis.Table:
     Returns:
         `customer`, then the features of `feature_specs`: numeric ones float32, missing where undefined.
     """
+    specs = feature_specs(tables)
     rows = None if tables.answered is None else tables.answered.select("customer")
     for family in FAMILIES:
         if features := family.available(tables):
             summary = _summary(family.rows(getattr(tables, family.table), as_of), features)
             rows = summary.filter(_.frequency > 0) if rows is None else _beside(rows, summary, features)
-    return _typed(_with_attributes(rows, tables, as_of), feature_specs(tables))
+    return _typed(_with_attributes(rows, tables, as_of), specs)
 
 
 def _summary(rows: ibis.Table, features: list[Feature]) -> ibis.Table:
@@ -95,4 +98,4 @@ def _attribute_specs(tables: CustomerTables) -> tuple[FeatureSpec, ...]:
 
 def _typed(rows: ibis.Table, specs: tuple[FeatureSpec, ...]) -> ibis.Table:
     types = {"numeric": "float32", "categorical": "string"}
-    return rows.select("customer", **{spec.name: rows[spec.name].cast(types[spec.kind]) for spec in specs})
+    return rows.select("customer", **{spec.name: rows[spec.name].try_cast(types[spec.kind]) for spec in specs})

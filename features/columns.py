@@ -8,10 +8,13 @@ from typing import Any
 import ibis
 import ibis.expr.datatypes as dt
 
+from features.engine import run
 from features.errors import TableError
 
 # Money is summed as decimals: a full refund nets to exactly zero, and no order of rows changes a sum.
 MONEY = dt.Decimal(18, 4)
+# Features are float32.
+LARGEST = 3.4e38
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,16 @@ class Columns:
         return self.table[name]
 
     def identity(self, key: str, name: str) -> ibis.Value:
-        """Whose row it is: text or whole numbers, for the same customer must read the same everywhere."""
+        """Whose row it is: text or whole numbers, for the same customer must read the same everywhere.
+
+        An empty text names nobody.
+        """
         column = self.column(key, name)
         dtype = column.type()
         whole = dtype.is_integer() or (dtype.is_decimal() and dtype.scale == 0)
         if not (whole or dtype.is_string() or dtype.is_uuid()):
             raise self._wrong(key, name, dtype, "text or whole numbers")
-        return column if dtype.is_integer() else column.cast("string")
+        return column if dtype.is_integer() else column.cast("string").nullif("")
 
     def moment(self, key: str, name: str) -> ibis.Value:
         """When: naive timestamps, UTC where the column knows its zone. ISO texts are parsed."""
@@ -49,7 +55,7 @@ class Columns:
         return column if dtype.is_timestamp() and not dtype.timezone else column.cast("timestamp")
 
     def number(self, key: str, name: str) -> ibis.Value:
-        """How much: whole numbers stay whole, so that their sums stay exact; NaN counts as missing."""
+        """How much: whole numbers stay whole, so that their sums stay exact; what is no float32 counts as missing."""
         column = self.column(key, name)
         dtype = column.type()
         if not dtype.is_numeric() or dtype.is_boolean():
@@ -57,7 +63,7 @@ class Columns:
         if dtype.is_integer():
             return column
         number = column.cast("float64")
-        return ibis.ifelse(number.isnan(), None, number)
+        return ibis.ifelse(number.isnan() | (number.abs() > LARGEST), None, number)
 
     def money(self, key: str, name: str) -> ibis.Value:
         """How much money, to four decimals; what is no amount, such as an infinity, counts as missing.
@@ -101,7 +107,7 @@ class Columns:
         """Each value stands in one row only; else a join would multiply the rows of other tables."""
         column = self.column(key, name)
         counts = self.table.filter(column.notnull()).group_by(value=column).aggregate(rows=ibis._.count())
-        repeated = counts.filter(counts.rows > 1).limit(1).to_pyarrow().to_pylist()
+        repeated = run(counts.filter(counts.rows > 1).limit(1)).to_pylist()
         if repeated:
             problem = f"is {name!r}, where {repeated[0]['value']!r} stands in {repeated[0]['rows']} rows"
             raise TableError(f"{self.section}.{key}", problem, "Keep one row each")
@@ -115,9 +121,12 @@ class Columns:
             raise TableError(f"{self.section}.{key}", problem, remedy)
 
     def _first(self, condition: ibis.Value, column: ibis.Value) -> Any:  # noqa: ANN401 - a value of the table
-        rows = self.table.filter(condition).select(value=column).limit(1).to_pyarrow().to_pylist()
+        rows = run(self.table.filter(condition).select(value=column).limit(1)).to_pylist()
         return rows[0]["value"] if rows else None
 
     def _wrong(self, key: str, name: str, dtype: dt.DataType, needed: str) -> TableError:
+        if dtype.is_string() and not run(self.table.limit(1)):
+            # Without a row, a CSV file is all text.
+            return TableError(f"{self.section}.source", "holds no row", "Map a table that has some")
         problem = f"is {name!r}, a column of {dtype} where {needed} are needed"
         return TableError(f"{self.section}.{key}", problem, "Map another column, or cast this one in a view")

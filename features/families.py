@@ -43,7 +43,7 @@ LEDGER = Family(
     history.ledger,
     (
         numeric("recency_days", "days", "Since the last order", _.age.min(where=ORDER), always=True),
-        numeric("tenure_days", "days", "Since the first order", _.age.max(where=ORDER), always=True),
+        numeric("tenure_days", "days", "Since the first order", _.age.max(where=ORDER), always=True, ages=True),
         numeric("frequency", "orders", "So far", _.count(where=ORDER), without_rows=0),
         numeric("monetary", "money", "Spent so far, net of refunds", _money(_.money.sum()), without_rows=0),
         *(
@@ -199,6 +199,6 @@ EVENTS = Family(
 SUBSCRIPTIONS = Family(
     "subscriptions",
     history.subscriptions,
-    (numeric("subscription_days", "days", "Since the first subscription started", _.age.max()),),
+    (numeric("subscription_days", "days", "Since the first subscription started", _.age.max(), ages=True),),
 )
 FAMILIES = (LEDGER, PRODUCTS, CATEGORIES, CHANNELS, EVENTS, SUBSCRIPTIONS)

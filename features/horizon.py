@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ibis import _
 
+from features.engine import run
 from features.errors import TableError
 from features.history import ledger, tomorrow
 
@@ -29,7 +30,7 @@ def horizon_days(churn: Churn, tables: CustomerTables, as_of: dt.date | None = N
     closed before `as_of` count; None counts all.
 
     Raises:
-        TableError: nobody ordered twice, so that no gap is known.
+        TableError: nobody ordered twice, so that no gap is known, or the table cannot be read.
     """
     return churn.horizon_days or _from_gaps(tables, as_of or tomorrow())
 
@@ -39,7 +40,7 @@ def _from_gaps(tables: CustomerTables, as_of: dt.date) -> int:
         raise TableError("tables.transactions", "is not mapped, so gaps are unknown", "Set churn.horizon_days")
     gaps = ledger(tables.transactions, as_of).filter(_.gap.notnull())
     shares = gaps.aggregate(**{str(days): (_.gap <= days).mean() for days in CANDIDATES})
-    covered = shares.to_pyarrow().to_pylist()[0]
+    covered = run(shares).to_pylist()[0]
     if covered[str(CANDIDATES[0])] is None:
         raise TableError("tables.transactions", "has no customer with two orders", "Set churn.horizon_days")
     return next((days for days in CANDIDATES if covered[str(days)] >= COVERED), CANDIDATES[-1])

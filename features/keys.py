@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 Section = TypeVar("Section")
 
+MOST = 1000
+MOST_DAYS = 36_500
+"""A century: what lies beyond is a slip, and dates soon end."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -42,8 +46,8 @@ def _text_or_texts(value: object) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) and value.strip() else _texts(value)
 
 
-def _positive(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def _whole(value: object, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise ValueError
     return value
 
@@ -53,8 +57,8 @@ COLUMN = Kind("column", _text)
 COLUMNS = Kind("list of columns", _texts)
 COLUMN_OR_COLUMNS = Kind("column or list of columns", _text_or_texts)
 NAMES = Kind("list of names", _texts)
-COUNT = Kind("whole number from 1", _positive)
-DAYS = Kind("whole number of days from 1", _positive)
+COUNT = Kind(f"whole number from 1 to {MOST}", lambda value: _whole(value, MOST))
+DAYS = Kind(f"whole number of days from 1 to {MOST_DAYS}", lambda value: _whole(value, MOST_DAYS))
 FOLDER = Kind("folder", lambda value: Path(_text(value)))
 
 

@@ -186,6 +186,8 @@ def _check_inputs(customers: Customers, file: Path) -> None:
     for role in ("customer", "signed_up", "consent", "churned"):
         taken[getattr(customers, role)] = role
     for name in customers.attributes:
+        if customers.attributes.count(name) > 1:
+            raise ProjectError(file, "tables.customers.attributes", f"lists {name!r} twice", "Remove one")
         if name in taken:
             raise ProjectError(
                 file,

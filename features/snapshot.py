@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from ibis import _
 
 from features.behaviour import behaviour
+from features.engine import run
 from features.errors import TableError
 from features.history import moment, tomorrow
 from features.labels import churned
@@ -48,12 +49,12 @@ def data_window(tables: CustomerTables) -> tuple[dt.datetime, dt.datetime]:
     """The first and the last time of a transaction, both naive. Rows dated after today do not count.
 
     Raises:
-        TableError: transactions are not mapped, or none has happened.
+        TableError: transactions are not mapped or cannot be read, or none has happened.
     """
     if tables.transactions is None:
         raise TableError("tables.transactions", "is not mapped, and no other table has a window", "Map it")
     past = tables.transactions.filter(_.time < moment(tomorrow()))
-    window = past.aggregate(first=_.time.min(), last=_.time.max()).to_pyarrow().to_pylist()[0]
+    window = run(past.aggregate(first=_.time.min(), last=_.time.max())).to_pylist()[0]
     if window["first"] is None:
         raise TableError("tables.transactions", "holds no row of the past", "Map a table that has some")
     return window["first"], window["last"]
@@ -64,8 +65,11 @@ def to_arrow(rows: ibis.Table) -> pa.Table:
 
     Returns:
         Rows sorted by `customer_id`. A missing number is NaN, never null; a missing category is null.
+
+    Raises:
+        TableError: the engine cannot read a table.
     """
-    table = rows.to_pyarrow().sort_by("customer_id").combine_chunks()
+    table = run(rows).sort_by("customer_id").combine_chunks()
     for index, column in enumerate(table.schema):
         if pa.types.is_float32(column.type):
             numbers = pc.fill_null(table[column.name], float("nan"))

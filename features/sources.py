@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import duckdb
 import ibis
 from ibis.common.exceptions import TableNotFound
 
+from features.engine import reason, run
 from features.errors import TableError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ DUCKDB_URL = "duckdb://"
 DUCKDB_SUFFIXES = {".duckdb", ".ddb", ".db"}
 PARQUET_SUFFIXES = {".parquet", ".pq"}
 CSV_SUFFIXES = {".csv", ".tsv"}
+PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]*@")
 
 
 class Sources:
@@ -100,7 +103,8 @@ class Sources:
 def path_in_package(section: str, source: str) -> Path:
     """Find a data file without importing its package, which may be slow to import or import plots."""
     package, _, file = source.removeprefix(PACKAGE).partition("/")
-    spec = importlib.util.find_spec(package)
+    # A name with a dot would import what stands before it.
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         problem = f"names the package {package!r}, which is not installed"
         raise TableError(f"{section}.source", problem, "Install it with pip")
@@ -113,12 +117,12 @@ def _table_names(backend: BaseBackend, database: tuple[str, str] | None) -> list
     # Ibis 12 lists an attached DuckDB through a call that DuckDB 2 no longer has.
     tables = backend.table("tables", database="information_schema")
     named = tables.filter(tables.table_catalog == database[0]).select("table_name")
-    return sorted(named.to_pyarrow()["table_name"].to_pylist())
+    return sorted(run(named)["table_name"].to_pylist())
 
 
 def _unreadable(section: str, source: str, error: Exception) -> TableError:
-    reason = str(error).strip().splitlines()[0]
-    return TableError(f"{section}.source", f"cannot be opened: {source}: {reason}", "Correct the source")
+    problem = PASSWORD.sub(r"\1:***@", f"cannot be opened: {source}: {reason(error)}")
+    return TableError(f"{section}.source", problem, "Correct the source")
 
 
 def _quoted(value: object) -> str:

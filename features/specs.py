@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class FeatureSpec:
     """What a model's input is: numeric features are float32, categorical ones text.
 
-    A feature that is not `nullable` exists for every customer with an order; the others may be missing.
+    A feature that is not `nullable` exists for every customer with an order; the others may be missing. One that
+    `ages` rises with time for everybody, so a value above all that training saw says nothing.
     """
 
     name: str
@@ -26,6 +27,7 @@ class FeatureSpec:
     unit: str
     description: str
     nullable: bool = True
+    ages: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,11 @@ def numeric(
     needs: str = "customer",
     without_rows: int | None = None,
     always: bool = False,
+    ages: bool = False,
 ) -> Feature:
     """Declare a number. `always`: every customer with an order has it; a number `without_rows` everybody has."""
     nullable = without_rows is None and not always
-    return Feature(FeatureSpec(name, "numeric", unit, description, nullable), aggregate, needs, without_rows)
+    return Feature(FeatureSpec(name, "numeric", unit, description, nullable, ages), aggregate, needs, without_rows)
 
 
 def categorical(name: str, description: str, aggregate: ibis.Deferred, *, needs: str) -> Feature:

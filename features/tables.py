@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from features.project import Project, Tables
     from features.sections import Customers, Events, Products, Subscriptions, Transactions
 
-CUSTOMER_ROLES = ("signed_up", "consent", "churned")
+RESERVED = ("customer", "customer_id", "customer_right", "signed_up", "consent", "churned")
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _customers(mapped: Customers, columns: Columns) -> ibis.Table:
         canonical["churned"] = columns.flag("churned", mapped.churned)
     for key in ("attributes", "sensitive"):
         for name in getattr(mapped, key):
-            if name in ("customer", *CUSTOMER_ROLES):
+            if name.lower() in RESERVED:
                 raise TableError(f"tables.customers.{key}", f"lists {name!r}, a name of ours", "Rename that column")
     canonical |= {name: columns.attribute(name) for name in mapped.attributes}
     canonical |= {name: columns.column("sensitive", name) for name in mapped.sensitive}

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.json"
 SUMS_FILE = "SHA256SUMS"
 CONTENTS = (GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE)
+
+LARGEST_BYTES = {MODEL_FILE: 2**28, MANIFEST_FILE: 2**24, GOLDEN_FILE: 2**24, SUMS_FILE: 2**12}
+"""No honest bundle comes near; a larger file would only fill the memory of whoever reads it."""
 
 
 class BundleError(Exception):
@@ -163,12 +167,20 @@ def read_bundle(folder: Path) -> Bundle:
 
 def _read_file(folder: Path, name: str) -> bytes:
     try:
-        # A link could lead out of the folder.
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a path would follow links
-            return file.read()
+        # A link could lead out of the folder, and opening a pipe would wait for somebody to write.
+        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise BundleError(f"{folder}: cannot read {name} (not a file); sync the bundle again")
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(LARGEST_BYTES[name] + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise BundleError(f"{folder}: cannot read {name} ({error.strerror}); sync the bundle again") from error
+    if len(content) > LARGEST_BYTES[name]:
+        raise BundleError(f"{folder}: {name} holds more than {LARGEST_BYTES[name]:,} bytes; train a smaller model")
+    return content
 
 
 def _verify_sums(folder: Path, files: dict[str, bytes]) -> None:

@@ -1,5 +1,8 @@
 """Refuses ONNX graphs that reach outside themselves: external tensors, operators of foreign domains.
 
+And those with functions of their own: the runtime inlines them, and a few that call each other twice fill any memory.
+What a graph of standard operators costs to run is not bounded here; the registry is trusted that far.
+
 Servers have no `onnx` package, so this reads the few fields it needs through a partial description of ONNX's
 protobuf messages (field numbers from onnx.proto); what is not described is skipped.
 """
@@ -58,6 +61,8 @@ def check_graph(model: bytes) -> None:
             foreign = set(message.domain) - ALLOWED_DOMAINS
             if foreign:
                 raise GraphError(f"operators of domain {foreign.pop()!r} are not served; export standard operators")
+    if parsed.functions:
+        raise GraphError("functions of the graph's own are not served; export it with its functions inlined")
 
 
 def _walk(message: Any) -> Iterator[Any]:  # noqa: ANN401 - messages made at run time have no static type

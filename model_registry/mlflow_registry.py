@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -47,6 +48,8 @@ _ABSENT_ALIAS = _ABSENT | {"INVALID_PARAMETER_VALUE"}
 """MLflow answers INVALID_PARAMETER_VALUE for an alias that a model does not have."""
 
 _ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
+
+_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]*@")
 
 
 class MlflowRegistry:
@@ -212,7 +215,8 @@ def explained(what: str, tracking_uri: str) -> Iterator[None]:
             if _code(error) in _ABSENT
             else "check that it is reachable and that registry.tracking_uri names it"
         )
-        raise RegistryError(f"cannot {what} in {tracking_uri}: {reason}; {remedy}") from error
+        text = f"cannot {what} in {tracking_uri}: {reason}; {remedy}"
+        raise RegistryError(_PASSWORD.sub(r"\1:***@", text)) from error
 
 
 def _code(error: Exception) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING
 from model_registry.registry import CANDIDATE, CHAMPION, PREVIOUS, RegistryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from model_registry.evidence import Comparison, Evidence
     from model_registry.registry import RegisteredVersion, Registry
 
@@ -30,7 +34,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Promotion:
-    """A decided promotion: `moved` says whether the version is champion now."""
+    """A decided promotion: `moved` says whether it made the version champion, or found it to be champion already."""
 
     version: RegisteredVersion
     gates: tuple[Gate, ...]
@@ -94,11 +98,14 @@ def _champion_gate(evidence: Evidence, champion: RegisteredVersion | None) -> Ga
 def promote(registry: Registry, name: str, version: str = "", *, dry_run: bool = False) -> Promotion:
     """Judges a version (the candidate unless `version` is given) and, if every gate passes, makes it champion.
 
-    `previous` moves before `champion`, so a failure between the two leaves the champion where it was.
+    `previous` moves before `champion`, so a failure between the two leaves the champion where it was, and promoting
+    again finishes the work. A registry moves aliases unconditionally: of two promotions within the same moment the
+    later one wins, the other is told so if its move is gone when it looks again, and the champion may then have been
+    judged against the version before.
 
     Raises:
         RegistryError: nothing to promote, evidence of another bundle, somebody else promotes at the same time, or
-            the registry fails.
+            the registry fails; the text says so where the version is champion all the same.
     """
     candidate = registry.get(name, version) if version else registry.resolve(name, CANDIDATE)
     if candidate is None:
@@ -117,25 +124,34 @@ def promote(registry: Registry, name: str, version: str = "", *, dry_run: bool =
         _refuse_moved(registry, name, champion)
         if champion is not None:
             registry.point(name, PREVIOUS, champion.version)
-        _make_champion(registry, candidate, why="every gate passed")
+        _move_champion(registry, candidate)
+        _record_champion(registry, candidate, why="every gate passed")
     return Promotion(candidate, gates, moved=True)
 
 
 def rollback(registry: Registry, name: str) -> RegisteredVersion:
     """Makes the previous champion champion again; the version rolled back becomes `previous`.
 
+    `champion` moves first: that is what a rollback is for.
+
     Raises:
-        RegistryError: there is no previous champion, or it is champion already, or the registry fails.
+        RegistryError: there is no previous champion, or it is champion already, or the registry fails; the text says
+            so where the rollback took place all the same.
     """
     previous = registry.resolve(name, PREVIOUS)
     if previous is None:
         raise RegistryError(f"{name} has no previous champion to roll back to; see 'regulars models'")
     champion = registry.resolve(name, CHAMPION)
     if champion is not None and champion.version == previous.version:
-        raise RegistryError(f"version {champion.version} of {name} is champion and previous; see 'regulars models'")
-    _make_champion(registry, previous, why="rolled back to")
+        raise RegistryError(
+            f"version {champion.version} of {name} is champion and previous, as a promotion or a rollback leaves them "
+            f"that stopped half way; run 'regulars promote {name}', or point {PREVIOUS} at a version in the registry"
+        )
+    _move_champion(registry, previous)
     if champion is not None:
-        registry.point(name, PREVIOUS, champion.version)
+        with _although_champion(previous):
+            registry.point(name, PREVIOUS, champion.version)
+    _record_champion(registry, previous, why="rolled back to")
     return previous
 
 
@@ -146,7 +162,7 @@ def _refuse_moved(registry: Registry, name: str, judged: RegisteredVersion | Non
         raise RegistryError(f"the champion of {name} was moved while its candidate was judged; promote again")
 
 
-def _make_champion(registry: Registry, version: RegisteredVersion, why: str) -> None:
+def _move_champion(registry: Registry, version: RegisteredVersion) -> None:
     registry.point(version.name, CHAMPION, version.version)
     settled = registry.resolve(version.name, CHAMPION)
     if settled is None or settled.version != version.version:
@@ -154,12 +170,30 @@ def _make_champion(registry: Registry, version: RegisteredVersion, why: str) -> 
             f"{version.name}: the alias {CHAMPION} does not stand at version {version.version} after it was moved; "
             "somebody else moved it at the same time: see 'regulars models'"
         )
-    registry.record(
-        version.name,
-        version.version,
-        {
-            "regulars.champion_since": datetime.now(UTC).isoformat(timespec="seconds"),
-            "regulars.champion_by": getpass.getuser(),
-            "regulars.champion_why": why,
-        },
-    )
+
+
+def _record_champion(registry: Registry, version: RegisteredVersion, why: str) -> None:
+    notes = {
+        "regulars.champion_since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "regulars.champion_by": _user(),
+        "regulars.champion_why": why,
+    }
+    with _although_champion(version):
+        registry.record(version.name, version.version, notes)
+
+
+@contextmanager
+def _although_champion(version: RegisteredVersion) -> Iterator[None]:
+    """A failure after the champion has moved says that it has."""
+    try:
+        yield
+    except RegistryError as error:
+        raise RegistryError(f"version {version.version} of {version.name} is champion now, but: {error}") from error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a number that has no name.
+        return f"uid {os.getuid()}"

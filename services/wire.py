@@ -47,6 +47,8 @@ def move_ids(customers: CustomerTable, answer: Message) -> None:
     """
     customers.ClearField("numeric")
     customers.ClearField("categorical")
+    # What a caller of a later version sent beside them would be read as fields of the answer.
+    customers.DiscardUnknownFields()
     answer.MergeFromString(customers.SerializeToString())
     customers.Clear()
 

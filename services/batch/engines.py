@@ -114,6 +114,10 @@ def _score_columns(scores: Scores, schema: Schema) -> Mapping[str, NDArray[Any]]
 
 
 def _record_batch(ids: pa.Array, columns: Mapping[str, NDArray[Any]]) -> pa.RecordBatch:
+    """Whoever is not scored has nulls, which every reader of the file takes for missing."""
     arrays = [ids.cast(pa.string())]
-    arrays += [pa.array(values, pa.string() if values.dtype == object else pa.float32()) for values in columns.values()]
+    arrays += [
+        pa.array(values, pa.string() if values.dtype == object else pa.float32(), from_pandas=True)
+        for values in columns.values()
+    ]
     return pa.RecordBatch.from_arrays(arrays, names=[ID, *columns])

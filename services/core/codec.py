@@ -28,7 +28,7 @@ _LONGEST_NAME = 64
 """A name of the caller's longer than this is cut in a violation."""
 
 _MOST_COLUMNS = 1000
-"""No model has as many features. Checking more would only hold a thread."""
+"""No model has as many features. Naming more, one by one, would only hold a thread."""
 
 _NAN = float("nan")
 
@@ -81,8 +81,10 @@ class Codec:
     def _check_customer(
         self, customer: scoring_pb2.Customer, numeric: NDArray[np.float32], categorical: NDArray[np.object_]
     ) -> None:
-        violations = [] if customer.id else [Violation("customer.id", "must not be empty")]
         given, texts = customer.numeric, customer.categorical
+        if len(given) + len(texts) > _MOST_COLUMNS:
+            raise Refusal(INVALID, [Violation("customer", f"must hold at most {_MOST_COLUMNS} features")])
+        violations = [] if customer.id else [Violation("customer.id", "must not be empty")]
         if not (self._numeric_names.issuperset(given) and self._categorical_names.issuperset(texts)):
             violations += self._misnamed("customer", given, texts)
         violations += self._unusable("customer", numeric, categorical, rows=False)

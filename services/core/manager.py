@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from model_registry.schema import Schema
 
-RETRY_SECONDS = 30.0
+RETRY_SECONDS = 5.0
 """A release that failed to load is tried again after this long: its folder may have been repaired."""
 
 _log = logging.getLogger(__name__)
@@ -84,6 +84,9 @@ class ModelManager:
         """Looks once, then keeps looking in a thread of its own."""
         self._poll_seconds = poll_seconds
         self.look()
+        if self._served is None:
+            fields = {"model": self._model, "folder": str(self._bundles.resolve() / self._model)}
+            _log.warning("nothing to serve yet, following the folder", extra={"fields": fields})
         self._follower.start()
 
     def stop(self) -> None:
@@ -105,10 +108,13 @@ class ModelManager:
             self._failed = (release, time.monotonic())
             SWAPS.labels(self._model, "refused").inc()
             reason = str(error) if isinstance(error, BundleError) else type(error).__name__
-            _log.exception(
-                "release refused, the version before serves on",
-                extra={"fields": {"model": self._model, "version": release and release.version, "reason": reason}},
-            )
+            fields = {
+                "model": self._model,
+                "version": release and release.version,
+                "reason": reason,
+                "serving": self._served and self._served.version.version,
+            }
+            _log.exception("release refused", extra={"fields": fields})
 
     def _follow(self) -> None:
         while not self._stopping.wait(self._poll_seconds):

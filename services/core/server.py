@@ -22,6 +22,7 @@ from services.core.manager import ModelManager
 from services.core.metrics import LaneMetrics
 from services.core.model_service import ModelServicer
 from services.core.scorer import Scorer
+from services.core.settings import SettingsError
 from services.core.stop_signal import StopSignal
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class ModelServer:
             (*services, reflection.SERVICE_NAME, "grpc.health.v1.Health"),
             Endpoints(self._server, humans, humans),  # type: ignore[arg-type]  # Endpoints takes the server's place
         )
-        self.port = self._server.add_insecure_port(f"{settings.host}:{settings.port}")
+        self.port = _bind(self._server, settings)
 
     def start(self) -> None:
         """Loads what is released, then listens; without a release it listens and is not ready."""
@@ -126,6 +127,22 @@ def serve(model: str, settings: Settings) -> None:
     _log.info("draining", extra={"fields": {"model": model}})
     server.drain()
     _log.info("stopped", extra={"fields": {"model": model}})
+
+
+def _address(settings: Settings) -> str:
+    # An IPv6 address has colons of its own.
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
+
+
+def _bind(server: grpc.Server, settings: Settings) -> int:
+    try:
+        return server.add_insecure_port(_address(settings))
+    except RuntimeError as error:
+        raise SettingsError(
+            f"REGULARS_PORT: cannot listen on {_address(settings)}; another process does, or the address is not this "
+            "machine's"
+        ) from error
 
 
 def _channel_options(settings: Settings) -> list[tuple[str, int]]:

@@ -48,13 +48,17 @@ def supervise(model: str, settings: Settings) -> None:
         MultiProcessCollector(registry, metrics)  # type: ignore[no-untyped-call]  # the library leaves it untyped
         page, _ = start_http_server(settings.metrics_port, settings.host, registry=registry)
         environment = {**os.environ, **settings.to_environment(), "PROMETHEUS_MULTIPROC_DIR": metrics}
-        workers = [_start(model, environment) for _ in range(settings.workers)]
-        fields = {"model": model, "port": settings.port, "metrics_port": page.server_port, "workers": len(workers)}
-        _log.info("supervising", extra={"fields": fields})
-        while not stop.wait(LOOK_SECONDS):
-            for worker in workers:
-                _revive(worker, model, environment)
-        _drain(workers, settings)
+        workers: list[_Worker] = []
+        try:
+            workers.extend(_start(model, environment) for _ in range(settings.workers))
+            fields = {"model": model, "port": settings.port, "metrics_port": page.server_port, "workers": len(workers)}
+            _log.info("supervising", extra={"fields": fields})
+            while not stop.wait(LOOK_SECONDS):
+                for worker in workers:
+                    _revive(worker, model, environment)
+        finally:
+            # In sessions of their own, workers would outlive a supervisor that fails.
+            _drain(workers, settings)
 
 
 def _held_port(settings: Settings) -> socket.socket:

@@ -12,7 +12,7 @@ from model_registry.bundle import read_bundle
 from model_registry.evidence import EVIDENCE_FILE, Comparison, Evidence, Interval, Parity
 from model_registry.mlflow_registry import MlflowRegistry
 from model_registry.registry import RegisteredVersion, Registry, RegistryError
-from tests.fakes.registry import FolderRegistry, FolderTracker
+from tests.fakes.registry import FakeRegistry, FolderTracker
 from tests.support.bundles import GOLDEN_ROWS, SCHEMA, columns, make_bundle
 from training.core.tracking import MlflowTracker, RunRecord, Tracker
 
@@ -66,7 +66,7 @@ def evidence(digest: str) -> Evidence:
 
 def open_fake(folder: Path) -> Place:
     tracker = FolderTracker(folder / "runs")
-    return Place(FolderRegistry(tracker), tracker, folder)
+    return Place(FakeRegistry(tracker), tracker, folder)
 
 
 def open_mlflow(folder: Path) -> Place:

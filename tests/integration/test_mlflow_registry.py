@@ -98,6 +98,12 @@ def test_a_place_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
         MlflowRegistry("gopher://models")
 
 
+def test_an_error_tells_the_user_of_the_registry_and_not_the_password() -> None:
+    with pytest.raises(RegistryError, match=r"gopher://ann:\*\*\*@models") as failure:
+        MlflowRegistry("gopher://ann:s3cret@models")
+    assert "s3cret" not in str(failure.value)
+
+
 def test_importing_and_opening_say_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, model_registry.mlflow_registry as m; assert 'mlflow' not in sys.modules; "

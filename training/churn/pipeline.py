@@ -46,12 +46,16 @@ class ChurnPipeline:
         tables = open_tables(project)
         days = horizon_of(project.churn, tables, as_of) if tables.has_time_axis else 0
         dataset = _dataset(project, tables, as_of, days)
-        require_both_outcomes("training part", dataset.train.labels[LABEL], MINIMUM_TRAINING)
-        require_both_outcomes("test part", dataset.test.labels[LABEL], MINIMUM_TEST)
+        require_both_outcomes("training part", dataset.train, LABEL, MINIMUM_TRAINING)
+        require_both_outcomes("test part", dataset.test, LABEL, MINIMUM_TEST)
         return dataset
 
     def fit(self, dataset: Dataset, project: Project, progress: Progress) -> Fitted:
-        """Tunes, calibrates and exports; bands and percentiles come from customers that were held out."""
+        """Tunes, calibrates and exports.
+
+        The test part has no say in the trees, their calibration and the bands, whose average is that of customers
+        held out of training folds. It only lends its scores as the reference that percentiles are read off.
+        """
         tuned = tune(dataset.train, dataset.features, LABEL, dataset.horizon_days, progress)
         model = tuned.model
         bare = Schema(dataset.features, (Output(OUTPUT, "probability"),))

@@ -38,6 +38,9 @@ FIXED = {
 _CATEGORICAL_SPLIT = 1
 """The bit of `decision_type` that marks a split by category; its threshold is an index."""
 
+_BELOW_ZERO = -float(np.float32(1e-35))
+"""LightGBM's edge between negative values and zero. It takes a value on the edge for zero, whose side is above."""
+
 _SIZES = re.compile(r"^tree_sizes=.*\n", re.MULTILINE)
 _THRESHOLDS = re.compile(r"^threshold=(.*)$", re.MULTILINE)
 _SPLITS = re.compile(
@@ -74,7 +77,7 @@ def margins(booster: lgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def with_float32_thresholds(booster: lgb.Booster) -> lgb.Booster:
-    """The same booster with every threshold floored to float32; float32 rows route as they did."""
+    """The same booster with every threshold a float32; float32 rows route as they did, in LightGBM and in a graph."""
     # The sizes of the trees' texts change; without the line LightGBM reads them one after the other.
     text = _SIZES.sub("", booster.model_to_string(num_iteration=-1))
     return lgb.Booster(model_str=_THRESHOLDS.sub(_floored_line, text))
@@ -100,4 +103,6 @@ def thresholds(booster: lgb.Booster) -> Mapping[int, NDArray[np.float32]]:
 
 def _floored_line(match: re.Match[str]) -> str:
     values = floor_to_float32(np.array(match[1].split(), np.float64))
+    # A graph compares what LightGBM rounds, so the edge itself must lie above the threshold.
+    values = np.where(values == _BELOW_ZERO, np.nextafter(values, np.float32(-np.inf)), values)
     return "threshold=" + " ".join(repr(float(value)) for value in values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from model_registry.registry import CHAMPION
 from model_registry.servable import Servable
 
 if TYPE_CHECKING:
+    from model_registry.bundle import Bundle
     from model_registry.registry import Registry
     from training.core.dataset import Dataset
     from training.core.pipeline import Scores
@@ -40,7 +42,7 @@ def ask_champion(registry: Registry, name: str, dataset: Dataset) -> Champion:
     with tempfile.TemporaryDirectory() as folder:
         downloaded = registry.download_bundle(version, Path(folder))
         try:
-            servable = Servable(read_bundle(downloaded))
+            servable = Servable(_registered_bundle(downloaded, version.digest))
             values = servable.run(columns_from_arrow(dataset.test_table, servable.schema))
         except (BundleError, FrameError, ScoringError) as error:
             return Champion(version.version, warning=f"Not compared with champion version {version.version}: {error}.")
@@ -48,11 +50,19 @@ def ask_champion(registry: Registry, name: str, dataset: Dataset) -> Champion:
     return Champion(version.version, dict(zip(outputs, values, strict=True)), _head_start(servable, dataset))
 
 
+def _registered_bundle(folder: Path, digest: str) -> Bundle:
+    bundle = read_bundle(folder)
+    if bundle.digest != digest:
+        raise BundleError("what was downloaded is not the bundle that was registered")
+    return bundle
+
+
 def _head_start(servable: Servable, dataset: Dataset) -> str:
     """A champion that trained on this test part's answers is compared all the same, but not in silence."""
     last = servable.manifest.training_window.last_snapshot
-    if last and last >= dataset.window.test_snapshot:
-        return f"The champion trained on snapshots up to {last}, so it knew answers of this test part."
-    if not last:
+    if not last or not dataset.has_time_axis:
         return "The champion may know customers of this test part: without a time axis nothing keeps them apart."
+    closed = dt.date.fromisoformat(last) + dt.timedelta(days=servable.manifest.horizon_days)
+    if closed > dt.date.fromisoformat(dataset.window.test_snapshot):
+        return f"The champion trained on snapshots up to {last}, so it knew answers of this test part."
     return ""

@@ -94,7 +94,7 @@ def tune(
     """Picks the grid's best by log loss on held-out folds, calibrates on the same folds, refits on all rows.
 
     Raises:
-        TrainingError: the margins do not rank customers that were held out, so nothing was learnt.
+        TrainingError: no feature was worth a split, or the margins do not rank customers that were held out.
     """
     matrix, labels = design_matrix(rows.columns, features), rows.labels[label]
     ordered = in_graph_order(features)
@@ -108,11 +108,16 @@ def tune(
             progress(f"tuning {number}/{len(GRID)}: held-out log loss {trial.log_loss:.4f}")
     best = min(trials, key=lambda trial: trial.log_loss)
     outcomes = np.concatenate([labels[held_out] for _, held_out in parts]).astype(np.float64)
-    slope, intercept = _calibrate(best.margins, outcomes)
     booster = lgb.train(
         {**FIXED, **LEARNING, **best.parameters}, data_of(matrix, labels, ordered), num_boost_round=best.trees
     )
     gains = booster.feature_importance("gain")
+    if not gains.any():
+        raise TrainingError(
+            "no feature tells customers with the outcome from those without it; map more tables or columns in the "
+            "project, or train again when there is more data"
+        )
+    slope, intercept = _calibrate(best.margins, outcomes)
     return Tuned(
         model=Calibrated(with_float32_thresholds(booster), slope, intercept),
         parameters={**LEARNING, **best.parameters},

@@ -145,13 +145,15 @@ def make_dataset(
 def _blanked(specs: Sequence[FeatureSpec], columns: Columns) -> Columns:
     """Trees that saw no missing value take one for zero, so a few rows miss each feature that may be missing later.
 
-    Chosen at random, they miss it for no reason, and trees learn to send a missing value the way of the many.
+    Chosen at random, they miss it for no reason, and trees learn to send a missing value the way of the many. There is
+    always one at least, so that no feature is required of callers by chance.
     """
     random = np.random.default_rng(BLANKING_SEED)
     numeric = columns.numeric.copy()
     for position, spec in enumerate(spec for spec in specs if spec.kind == "numeric"):
         if spec.nullable and not np.isnan(numeric[:, position]).any():
-            numeric[random.random(len(numeric)) < BLANKED_SHARE, position] = np.nan
+            draws = random.random(len(numeric))
+            numeric[draws <= max(BLANKED_SHARE, draws.min(initial=1.0)), position] = np.nan
     return Columns(numeric, columns.categorical)
 
 
@@ -188,7 +190,7 @@ def _observed_number(spec: FeatureSpec, values: NDArray[np.float32]) -> Feature:
     feature = Feature(spec.name, "numeric", spec.unit, spec.description, nullable=len(known) < len(values))
     if not len(known):
         return feature
-    return replace(feature, minimum=float(known.min()), maximum=float(known.max()))
+    return replace(feature, minimum=float(known.min()), maximum=None if spec.ages else float(known.max()))
 
 
 def _observed_text(spec: FeatureSpec, values: NDArray[np.object_]) -> Feature:

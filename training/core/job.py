@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_registry.bundle import BundleError
 from model_registry.registry import CANDIDATE, RegistryError
 from training.core.artifacts import write_artifacts
 from training.core.champion import ask_champion
 from training.core.draft import Draft
+from training.core.errors import TrainingError
 from training.core.leaks import find_suspects, require_acknowledged
 from training.core.parity import certify
 
@@ -151,8 +153,14 @@ def _run(tracker: Tracker, name: str) -> Iterator[str]:
     except BaseException as error:
         # What went wrong first is what the caller must hear of.
         with suppress(RegistryError):
-            tracker.abandon(run_id, f"{type(error).__name__}: {error}")
+            tracker.abandon(run_id, _reason(error))
         raise
+
+
+def _reason(error: BaseException) -> str:
+    # Texts of ours name no customer; those of libraries may quote values, and a registry is read by many.
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, TrainingError | RegistryError | BundleError) else kind
 
 
 def _register_candidate(registry: Registry, name: str, run_id: str, digest: str) -> RegisteredVersion:

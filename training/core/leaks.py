@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 
-from training.core.dataset import design_matrix, in_graph_order
+from training.core.dataset import UNSEEN_CODE, design_matrix, in_graph_order
 from training.core.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ SUSPICIOUS_AUC = 0.95
 
 LEAVES = 32
 LEAF_ROWS = 20
+"""Rows that a figure needs to count for itself."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Suspect:
 def single_feature_aucs(rows: Rows, features: Sequence[Feature], label: str) -> dict[str, float]:
     """How well each feature alone ranks the label, on customers it was not fitted on.
 
-    A small tree reads the feature, so that any shape counts: a level, a middle, a category, being missing. A label
-    that is a quantity counts as above or below its mean.
+    A small tree reads a number, so that any shape counts: a level, a middle, being missing. A category counts as often
+    as it came with the label, whatever it is called. A label that is a quantity counts as above or below its mean.
     """
     values = design_matrix(rows.columns, features)
     outcome = rows.labels[label] > rows.labels[label].mean()
@@ -49,8 +50,8 @@ def single_feature_aucs(rows: Rows, features: Sequence[Feature], label: str) -> 
     if len(np.unique(outcome[learn])) < 2 or len(np.unique(outcome[~learn])) < 2:  # noqa: PLR2004 - two outcomes
         return {}
     return {
-        feature.name: _auc(values[:, [position]], outcome, learn)
-        for position, feature in enumerate(in_graph_order(features))
+        feature.name: (_auc_of_category if feature.kind == "categorical" else _auc_of_number)(column, outcome, learn)
+        for feature, column in zip(in_graph_order(features), values.T, strict=True)
     }
 
 
@@ -79,10 +80,20 @@ def require_acknowledged(suspects: Iterable[Suspect], acknowledged: Iterable[str
     )
 
 
-def _auc(values: NDArray[np.float32], outcome: NDArray[np.bool_], learn: NDArray[np.bool_]) -> float:
+def _auc_of_number(values: NDArray[np.float32], outcome: NDArray[np.bool_], learn: NDArray[np.bool_]) -> float:
     tree = DecisionTreeClassifier(max_leaf_nodes=LEAVES, min_samples_leaf=LEAF_ROWS, random_state=0)
-    tree.fit(values[learn], outcome[learn])
-    return float(roc_auc_score(outcome[~learn], tree.predict_proba(values[~learn])[:, 1]))
+    tree.fit(values[learn, None], outcome[learn])
+    return float(roc_auc_score(outcome[~learn], tree.predict_proba(values[~learn, None])[:, 1]))
+
+
+def _auc_of_category(codes: NDArray[np.float32], outcome: NDArray[np.bool_], learn: NDArray[np.bool_]) -> float:
+    # Codes begin with that of a missing category. Rare categories are drawn towards the mean.
+    places = (codes - UNSEEN_CODE).astype(np.intp)
+    size = places.max() + 1
+    rows = np.bincount(places[learn], minlength=size)
+    positives = np.bincount(places[learn], outcome[learn], minlength=size)
+    rates = (positives + LEAF_ROWS * outcome[learn].mean()) / (rows + LEAF_ROWS)
+    return float(roc_auc_score(outcome[~learn], rates[places[~learn]]))
 
 
 def _half(customer_ids: NDArray[np.object_]) -> NDArray[np.bool_]:

@@ -107,6 +107,6 @@ def undated_dataset(project: Project, tables: CustomerTables, labelled: ibis.Tab
     specs = chosen_specs(project, tables)
     table = to_arrow(labelled)
     rows = rows_from_arrow(table, specs, [label], None)
-    require_both_outcomes("table of customers", rows.labels[label], MINIMUM_TRAINING)
+    require_both_outcomes("table of customers", rows, label, MINIMUM_TRAINING)
     train, test = split_customers(rows, label)
     return make_dataset(specs, rows.at(train), rows.at(test), table.take(test), 0, TrainingWindow())

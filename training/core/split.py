@@ -60,8 +60,9 @@ def plan_windows(
     horizon = dt.timedelta(days=horizon_days)
     test = as_of - horizon
     earliest = first.date() + dt.timedelta(days=active_days)
-    dates = [test - horizon - dt.timedelta(days=spacing_days * back) for back in range(snapshots)]
-    train = tuple(date for date in reversed(dates) if date >= earliest)
+    last = test - horizon
+    room = (last - earliest).days // spacing_days + 1
+    train = tuple(last - dt.timedelta(days=spacing_days * back) for back in reversed(range(min(snapshots, room))))
     if not train:
         raise TrainingError(
             f"no training snapshot fits: the data begins on {first.date()}, customers are looked back on for "
@@ -74,14 +75,14 @@ def plan_windows(
 def folds(rows: Rows, label: str, horizon_days: int) -> list[Fold]:
     """Forward chaining over the last snapshots: each is predicted by all whose labels had closed when it opened.
 
-    Where no snapshot follows another that had closed, customers are cross-validated instead: stratified by label,
-    and never on both sides of a fold.
+    Nothing is learnt from snapshots of a single outcome, so they predict none. Where no snapshot follows another that
+    can predict it, customers are cross-validated instead: stratified by label, and never on both sides of a fold.
     """
     chained = []
     horizon = np.timedelta64(horizon_days, "D")
     for date in np.unique(rows.dates[~np.isnat(rows.dates)])[-CHAINED_FOLDS:]:
         closed = np.flatnonzero(rows.dates + horizon <= date)
-        if len(closed):
+        if len(np.unique(rows.labels[label][closed])) > 1:
             chained.append((closed, np.flatnonzero(rows.dates == date)))
     return chained or _customer_folds(rows, label)
 

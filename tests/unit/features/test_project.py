@@ -91,6 +91,13 @@ def test_an_observed_label_needs_no_transactions_and_has_no_time_axis(write_proj
         (LEAST + "discount = [1]\n", "tables.transactions.discount", "must be a column or list of columns"),
         (LEAST + "[churn]\nhorizon_days = 0\n", "churn.horizon_days", "is 0, and must be a whole number"),
         (LEAST + "[churn]\nactive_days = 1.5\n", "churn.active_days", "must be a whole number of days"),
+        (LEAST + "[churn]\nactive_days = 1_000_000_000\n", "churn.active_days", "from 1 to 36500"),
+        (LEAST + "[training]\nsnapshots = 1001\n", "training.snapshots", "from 1 to 1000"),
+        (
+            LEAST + PEOPLE + 'attributes = ["age", "age"]\n',
+            "tables.customers.attributes",
+            "lists 'age' twice. Remove one",
+        ),
         (LEAST + "[training]\nsnapshots = true\n", "training.snapshots", "is True, and must be"),
         (LEAST + '[training]\ndrop_features = "x"\n', "training.drop_features", "must be a list of names"),
         (LEAST.replace("[tables.transactions]", "[other]"), "other", "Valid here: tables, project"),

@@ -94,7 +94,9 @@ def test_a_data_file_of_a_package_is_found_without_importing_it(project_of: Load
     ("source", "key", "says"),
     [
         ("package:no_such_package/x.parquet", "source", "'no_such_package', which is not installed"),
+        ("package:no_such_package.inner/x.parquet", "source", "'no_such_package.inner', which is not installed"),
         ("nowhere.parquet", "source", "cannot be opened"),
+        ("nosuch://ann:s3cret@host/base", "source", "cannot be opened: nosuch://ann:***@host/base"),
         ("nowhere.duckdb", "source", "which does not exist. Correct the path"),
         ("lines.xlsx", "source", "of an unknown kind. Give a file of .csv"),
         ("nosuch://host/base", "source", "cannot be opened"),
@@ -200,6 +202,7 @@ def test_ids_that_are_numbers_here_and_texts_there_meet(tmp_path: Path, project_
     [
         ("born", "'born', a column of date where numbers or texts are needed"),
         ("customer", "lists 'customer', a name of ours. Rename that column"),
+        ("Customer_ID", "lists 'Customer_ID', a name of ours. Rename that column"),
         ("height", "'height', a column that does not exist"),
     ],
 )
@@ -210,6 +213,68 @@ def test_attributes_are_numbers_or_texts_of_their_own_name(
     text = f'{PEOPLE}attributes = ["{attributes}"]\nchurned = "left"\n'
     with pytest.raises(TableError, match=says):
         open_tables(project_of(text))
+
+
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [
+        ("2,oops,3.5", 'CSV Error on Line: 30002; Error when converting column "at". Could not convert string "oops"'),
+        ("2,2024-01-01,oops", 'Error when converting column "paid". Could not convert string "oops"'),
+        ("2,2024-01-01", "CSV Error on Line: 30002; Expected Number of Columns: 3 Found: 2"),
+    ],
+)
+def test_a_row_that_an_engine_cannot_read_is_named_and_not_told(
+    tmp_path: Path, project_of: LoadTables, last: str, says: str
+) -> None:
+    # Beyond what DuckDB looks at to choose the types.
+    (tmp_path / "lines.csv").write_text("who,at,paid\n" + "1,2024-01-01,2.5\n" * 30_000 + last + "\n")
+    with pytest.raises(TableError, match="Correct that row") as raised:
+        spent(open_tables(project_of(transactions("lines.csv"))))
+    assert says in str(raised.value)
+    assert f"file = {tmp_path}/lines.csv" in str(raised.value)
+    assert last not in str(raised.value)
+
+
+def test_a_csv_file_without_a_row_is_told_as_such(tmp_path: Path, project_of: LoadTables) -> None:
+    (tmp_path / "lines.csv").write_text("who,at,paid\n")
+    with pytest.raises(TableError, match=r"tables\.transactions\.source holds no row"):
+        open_tables(project_of(transactions("lines.csv")))
+
+
+def test_a_number_written_for_people_is_no_number(tmp_path: Path, project_of: LoadTables) -> None:
+    (tmp_path / "lines.csv").write_text('who,at,paid\n1,2024-01-01,"1,234.50"\n')
+    with pytest.raises(TableError, match=r"amount is 'paid', a column of string where numbers .* cast this one"):
+        open_tables(project_of(transactions("lines.csv")))
+
+
+def test_an_empty_id_names_nobody(tmp_path: Path, project_of: LoadTables) -> None:
+    pq.write_table(LINES.set_column(0, "who", pa.array(["", "b", "b"])), tmp_path / "lines.parquet")
+    assert spent(open_tables(project_of(transactions("lines.parquet")))) == {"b": 5.5}
+
+
+def test_a_number_that_no_feature_can_hold_is_missing(tmp_path: Path, project_of: LoadTables) -> None:
+    pq.write_table(LINES, tmp_path / "lines.parquet")
+    people = pa.table({"who": [1, 2], "a": [1e300, 2.0], "b": [float("inf"), float("-inf")], "c": [2**62, 1]})
+    pq.write_table(people, tmp_path / "people.parquet")
+    text = transactions("lines.parquet") + PEOPLE.replace("csv", "parquet") + 'attributes = ["a", "b", "c"]\n'
+    table = to_arrow(snapshot(open_tables(project_of(text)), dt.date(2024, 2, 1)))
+    assert str(table.select(["a", "b", "c"]).to_pydict()) == str(
+        {"a": [float("nan"), 2.0], "b": [float("nan"), float("nan")], "c": [float(2**62), 1.0]}
+    )
+
+
+@pytest.mark.parametrize("attribute", ["Frequency", "recency_days"])
+def test_an_attribute_never_has_the_name_of_a_feature(tmp_path: Path, project_of: LoadTables, attribute: str) -> None:
+    pq.write_table(LINES, tmp_path / "lines.parquet")
+    (tmp_path / "people.csv").write_text(f"who,{attribute}\n1,2\n")
+    tables = open_tables(project_of(transactions("lines.parquet") + PEOPLE + f'attributes = ["{attribute}"]\n'))
+    with pytest.raises(TableError, match=f"lists '{attribute}', which is a feature's name"):
+        snapshot(tables, dt.date(2024, 2, 1))
+
+
+def test_only_refunds_are_no_customers(tmp_path: Path, project_of: LoadTables) -> None:
+    (tmp_path / "lines.csv").write_text("who,at,paid\n1,2024-01-01,-5\n1,2024-01-02,-3\n")
+    assert spent(open_tables(project_of(transactions("lines.csv")))) == {}
 
 
 def test_tables_on_two_backends_are_refused() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,15 +11,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from model_registry.bundle import CONTENTS, BundleError, Golden, read_bundle, write_bundle
+from model_registry.bundle import CONTENTS, LARGEST_BYTES, BundleError, Golden, read_bundle, write_bundle
 from model_registry.graph_guard import GraphError
 from tests.support.bundles import GOLDEN_ROWS, columns, golden, graph, make_bundle, manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 FILES = (*CONTENTS, "SHA256SUMS")
+OPEN_FILES = Path("/proc/self/fd")
 
 
 @pytest.fixture
@@ -127,6 +129,27 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, name: str) -> None:
     (folder / name).rename(outside)
     (folder / name).symlink_to(outside)
     with pytest.raises(BundleError, match=f"cannot read {name}"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_at_once(folder: Path, name: str, make: Callable[[Path], None]) -> None:
+    (folder / name).unlink()
+    make(folder / name)
+    before = len(list(OPEN_FILES.iterdir()))
+    with pytest.raises(BundleError, match=f"cannot read {name}"):
+        read_bundle(folder)
+    assert len(list(OPEN_FILES.iterdir())) == before
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_larger_than_any_honest_one_is_refused(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (folder / name).stat().st_size
+    monkeypatch.setitem(LARGEST_BYTES, name, size)
+    read_bundle(folder)
+    monkeypatch.setitem(LARGEST_BYTES, name, size - 1)
+    with pytest.raises(BundleError, match=f"{name} holds more than {size - 1:,} bytes"):
         read_bundle(folder)
 
 

@@ -155,6 +155,12 @@ def test_operators_of_a_foreign_domain_are_refused_wherever_they_hide(build: Cal
         check_graph(build().SerializeToString())
 
 
+def test_functions_of_its_own_are_refused() -> None:
+    model = model_of(functions=[function_of(helper.make_node("Identity", ["x"], ["y"]))])
+    with pytest.raises(GraphError, match="functions of the graph's own"):
+        check_graph(model.SerializeToString())
+
+
 @pytest.mark.parametrize("build", [graph, awkward_graph, forest_graph])
 def test_a_self_contained_graph_passes(build: Callable[[], onnx.ModelProto]) -> None:
     check_graph(build().SerializeToString())

@@ -8,7 +8,7 @@ import pytest
 from model_registry.evidence import Comparison, Evidence, Interval, Parity
 from model_registry.promotion import NON_INFERIORITY_MARGIN, promote, rollback
 from model_registry.registry import RegistryError
-from tests.support.registry import FakeRegistry
+from tests.fakes.registry import FakeRegistry
 
 BETTER = Interval(0.05, 0.02, 0.08)
 SLIGHTLY_WORSE = Interval(-0.001, -NON_INFERIORITY_MARGIN / 2, 0.003)
@@ -55,13 +55,13 @@ def test_success_moves_previous_and_then_champion() -> None:
 def test_who_promoted_when_and_why_is_written_on_the_version() -> None:
     registry = registry_with()
     promote(registry, "churn")
-    assert registry.notes.keys() == {"2"}
-    assert registry.notes["2"].keys() == {
+    assert registry.notes.keys() == {("churn", "2")}
+    assert registry.notes["churn", "2"].keys() == {
         "regulars.champion_since",
         "regulars.champion_by",
         "regulars.champion_why",
     }
-    assert all(registry.notes["2"].values())
+    assert all(registry.notes["churn", "2"].values())
 
 
 def with_baseline(difference: Interval, margin: float = 0.0) -> Evidence:
@@ -186,11 +186,38 @@ def test_a_failure_between_the_two_moves_leaves_the_champion() -> None:
     assert registry.alias("champion") == "1"
 
 
+def test_a_promotion_that_failed_between_its_two_moves_is_finished_by_promoting_again() -> None:
+    registry = registry_with()
+    registry.on_point = lambda alias: setattr(registry, "is_down", True)
+    with pytest.raises(RegistryError):
+        promote(registry, "churn")
+    registry.is_down, registry.on_point = False, lambda alias: None
+    assert promote(registry, "churn").moved
+    assert (registry.alias("champion"), registry.alias("previous")) == ("2", "1")
+
+
+def test_a_promotion_whose_notes_fail_says_that_the_champion_has_moved() -> None:
+    registry = registry_with()
+    registry.on_record = lambda: setattr(registry, "is_down", True)
+    with pytest.raises(RegistryError, match="version 2 of churn is champion now, but: the registry does not answer"):
+        promote(registry, "churn")
+    assert (registry.alias("champion"), registry.alias("previous")) == ("2", "1")
+
+
+def test_a_user_without_a_name_is_told_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
+    registry = registry_with()
+    promote(registry, "churn")
+    assert registry.notes["churn", "2"]["regulars.champion_by"] == f"uid {2**31 - 7}"
+
+
 def test_a_rollback_exchanges_champion_and_previous() -> None:
     registry = registry_with()
     assert rollback(registry, "churn").version == "0"
     assert (registry.alias("champion"), registry.alias("previous")) == ("0", "1")
-    assert "rolled back" in registry.notes["0"]["regulars.champion_why"]
+    assert "rolled back" in registry.notes["churn", "0"]["regulars.champion_why"]
     assert rollback(registry, "churn").version == "1"
     assert (registry.alias("champion"), registry.alias("previous")) == ("1", "0")
 
@@ -208,6 +235,33 @@ def test_a_rollback_without_a_previous_champion_is_refused() -> None:
     with pytest.raises(RegistryError, match="no previous champion"):
         rollback(registry, "churn")
     assert registry.alias("champion") == "1"
+
+
+def test_a_rollback_that_fails_after_the_champion_has_moved_says_so() -> None:
+    registry = registry_with()
+
+    def fail(alias: str) -> None:
+        if alias == "previous":
+            raise RegistryError("the registry does not answer")
+
+    registry.on_point = fail
+    with pytest.raises(RegistryError, match="version 0 of churn is champion now, but: the registry does not answer"):
+        rollback(registry, "churn")
+    assert registry.alias("champion") == "0"
+
+
+def test_a_rollback_overtaken_by_a_promotion_leaves_the_aliases_to_it() -> None:
+    registry = registry_with()
+
+    def promoted(alias: str) -> None:
+        registry.place("previous", "1")
+        registry.place("champion", "2")
+
+    registry.on_point = promoted
+    with pytest.raises(RegistryError, match="somebody else moved it"):
+        rollback(registry, "churn")
+    assert (registry.alias("champion"), registry.alias("previous")) == ("2", "1")
+    assert registry.notes == {}
 
 
 def test_a_rollback_to_the_champion_itself_is_refused() -> None:

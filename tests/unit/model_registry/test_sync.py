@@ -11,8 +11,8 @@ from model_registry.bundle import BundleError
 from model_registry.registry import RegistryError
 from model_registry.release import bundle_folder, is_intact, read_release
 from model_registry.sync import JITTER, follow, sync_once
+from tests.fakes.registry import FakeRegistry
 from tests.support.bundles import make_bundle
-from tests.support.registry import FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

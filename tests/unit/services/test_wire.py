@@ -45,6 +45,15 @@ def test_ids_move_to_the_answer(ids: list[str]) -> None:
     assert customers == scoring_pb2.CustomerTable()
 
 
+def test_fields_of_a_later_version_do_not_become_answers() -> None:
+    later = churn_pb2.ChurnPredictionTable(percentiles=[99.0]).SerializeToString()
+    customers = scoring_pb2.CustomerTable.FromString(later)
+    customers.ids.append("a")
+    answer = churn_pb2.ChurnPredictionTable()
+    move_ids(customers, answer)
+    assert answer == churn_pb2.ChurnPredictionTable(customer_ids=["a"])
+
+
 @pytest.mark.parametrize(
     "table",
     [

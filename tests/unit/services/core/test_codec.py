@@ -306,6 +306,11 @@ def test_a_table_of_more_columns_than_any_model_has_is_refused_without_reading_t
     assert violations(crowded) == [("customers", "must hold at most 1000 columns")]
 
 
+def test_a_customer_of_more_features_than_any_model_has_is_refused_without_reading_them() -> None:
+    crowded = customer({str(number): 1.0 for number in range(1001)}, {})
+    assert violations(crowded) == [("customer", "must hold at most 1000 features")]
+
+
 def test_codes_of_a_column_of_the_wrong_length_are_not_checked_one_by_one() -> None:
     assert len(violations(table(texts("channel", [], *[7] * 1000)))) == 1
 

@@ -54,6 +54,24 @@ def test_a_floored_booster_scores_float32_rows_as_before() -> None:
     assert np.array_equal(margins(FLOORED, matrix), margins(BOOSTER, matrix))
 
 
+def test_the_edge_below_zero_routes_as_zero_in_any_comparison() -> None:
+    # LightGBM takes whatever is as small as its edge for zero, and a graph compares it as it is.
+    signs = RANDOM.choice([-1.0, 0.0, 1.0], (2000, 1)).astype(np.float32)
+    labels = ((signs[:, 0] < 0) ^ (RANDOM.random(2000) < 0.1)).astype(np.float32)
+    booster = lgb.train({**FIXED, "objective": "binary"}, data_of(signs, labels, FEATURES[:1]), 5)
+    edge = np.float32(-1e-35)
+    assert edge in thresholds(booster)[0]
+    below = np.nextafter(edge, np.float32(-np.inf))
+    floored = with_float32_thresholds(booster)
+    assert below in thresholds(floored)[0]
+    assert edge not in thresholds(floored)[0]
+    rows = np.array([[-1.0], [below], [edge], [-1e-38], [0.0], [1.0]], np.float32)
+    assert np.array_equal(margins(floored, rows), margins(booster, rows))
+    scores = margins(floored, rows)
+    assert scores[0] == scores[1] != scores[2]
+    assert scores[2] == scores[3] == scores[4]
+
+
 def test_all_thresholds_are_float32_afterwards_and_were_not_before() -> None:
     def kept(booster: lgb.Booster) -> list[float]:
         nodes = booster.trees_to_dataframe()

@@ -9,10 +9,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from features.specs import FeatureSpec
 from model_registry.bundle import TrainingWindow
+from model_registry.columns import Columns
 from model_registry.frame import FrameError
 from tests.support.learning import DATES, LABEL, SPECS, customers, dataset
-from training.core.dataset import Rows, design_matrix, in_graph_order, make_dataset, observed_features, rows_from_arrow
+from training.core.dataset import (
+    Rows,
+    _blanked,
+    design_matrix,
+    in_graph_order,
+    make_dataset,
+    observed_features,
+    rows_from_arrow,
+)
 
 TABLE = pa.table(
     {
@@ -135,3 +145,11 @@ def test_the_bits_of_a_missing_number_are_no_content() -> None:
 def test_the_world_of_these_tests_has_missing_values() -> None:
     assert len(DATES) == 4
     assert pc.any(pc.is_nan(customers(50, 0)["gap_days"])).as_py()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 60])
+def test_a_feature_that_may_be_missing_later_is_missing_once_at_least(rows: int) -> None:
+    specs = tuple(FeatureSpec(f"x{number}", "numeric", "", "") for number in range(50))
+    columns = Columns(np.ones((rows, 50), np.float32), np.empty((rows, 0), object))
+    missing = np.isnan(_blanked(specs, columns).numeric).sum(axis=0)
+    assert (missing >= 1).all()

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import html.parser
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from features.project import Project, load_project
-from model_registry.bundle import read_bundle
+from features.specs import FeatureSpec
+from model_registry.bundle import TrainingWindow, read_bundle
 from model_registry.registry import CANDIDATE, CHAMPION
 from model_registry.schema import Output, Schema
 from model_registry.servable import Servable
-from tests.fakes.registry import FolderRegistry, FolderTracker
-from tests.support.learning import HORIZON, LABEL, SPECS, customers, dataset
+from tests.fakes.registry import FakeRegistry, FolderTracker
+from tests.support.learning import DATES, HORIZON, LABEL, SPECS, customers, dataset
 from training.core.artifacts import CARD_FILE
 from training.core.booster import thresholds
 from training.core.classifier import tune
-from training.core.dataset import design_matrix, rows_from_arrow
+from training.core.dataset import Rows, design_matrix, make_dataset, rows_from_arrow
 from training.core.draft import code_digest
 from training.core.errors import TrainingError
 from training.core.graph import probability_graph
@@ -28,9 +31,8 @@ from training.core.pipeline import Fitted
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    import numpy as np
 
     from model_registry.columns import Columns
     from training.core.dataset import Dataset
@@ -78,7 +80,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.tracker = FolderTracker(self.folder / "runs")
-        self.registry = FolderRegistry(self.tracker)
+        self.registry = FakeRegistry(self.tracker)
 
     def project(self, settings: str = "") -> Project:
         file = self.folder / "regulars.toml"
@@ -215,6 +217,96 @@ def test_a_champion_that_knows_the_answers_is_compared_but_not_in_silence(desk: 
     result = train(SmallPipeline(data), desk.project(), desk.registry, desk.tracker)
     assert result.champion is not None
     assert any("knew answers" in warning for warning in result.warnings)
+
+
+def test_a_champion_whose_labels_closed_after_the_test_snapshot_knew_answers(desk: Desk) -> None:
+    data = dataset()
+    later = replace(data, window=replace(data.window, last_snapshot="2017-05-03"))
+    first = train(SmallPipeline(later), desk.project(), desk.registry, desk.tracker)
+    desk.registry.point("churn", CHAMPION, first.version.version)
+    result = train(SmallPipeline(data), desk.project(), desk.registry, desk.tracker)
+    assert any("knew answers" in warning for warning in result.warnings)
+
+
+def test_a_champion_that_is_not_the_registered_bundle_is_not_compared(desk: Desk) -> None:
+    first = train(SmallPipeline(dataset()), desk.project(), desk.registry, desk.tracker)
+    desk.registry.add("9", "another digest", bundle=desk.tracker.root / first.version.run_id / "bundle")
+    desk.registry.point("churn", CHAMPION, "9")
+    result = train(SmallPipeline(dataset()), desk.project(), desk.registry, desk.tracker)
+    assert result.champion is None
+    assert any("not the bundle that was registered" in warning for warning in result.warnings)
+
+
+def test_the_text_of_a_library_stays_out_of_the_run(desk: Desk) -> None:
+    class Broken(SmallPipeline):
+        def fit(self, dataset: Dataset, project: Project, progress: Progress) -> Fitted:
+            raise ValueError("could not convert string to float: 'Alice'")
+
+    with pytest.raises(ValueError, match="Alice"):
+        train(Broken(dataset()), desk.project(), desk.registry, desk.tracker)
+    assert list(desk.tracker.failures.values()) == ["ValueError"]
+
+
+def with_feature(values: Callable[[pa.Table], list[object]], kind: Literal["numeric", "categorical"]) -> Dataset:
+    """The small world with one more feature, made from each snapshot's table."""
+    specs = (*SPECS, FeatureSpec("extra", kind, "", ""))
+    tables = [customers(400, seed) for seed in range(len(DATES))]
+    tables = [table.append_column("extra", pa.array(values(table), EXTRA[kind])) for table in tables]
+    parts = [
+        rows_from_arrow(table, specs, [LABEL], np.datetime64(date)) for table, date in zip(tables, DATES, strict=True)
+    ]
+    window = TrainingWindow(DATES[0], DATES[-2], DATES[-1])
+    return make_dataset(specs, Rows.concatenate(parts[:-1]), parts[-1], tables[-1], HORIZON, window)
+
+
+def outcomes(table: pa.Table) -> Iterator[tuple[int, int]]:
+    return enumerate(table[LABEL].to_pylist())
+
+
+EXTRA = {"numeric": pa.float32(), "categorical": pa.string()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        pytest.param("numeric", lambda table: [3.0] * len(table), id="constant"),
+        pytest.param("numeric", lambda table: [None] * len(table), id="never known"),
+        pytest.param(
+            "numeric", lambda table: [-1.0 if row % 5 < 1 + left else 1.0 for row, left in outcomes(table)], id="signed"
+        ),
+        pytest.param("categorical", lambda table: [None] * len(table), id="never a category"),
+        pytest.param("categorical", lambda table: table["customer_id"].to_pylist(), id="a category a customer"),
+        pytest.param("categorical", lambda table: ['a"b', "\n", "\0", "=", "é{"] * (len(table) // 5), id="odd names"),
+    ],
+)
+def test_an_odd_feature_makes_a_model_like_any_other(
+    desk: Desk, kind: Literal["numeric", "categorical"], values: Callable[[pa.Table], list[object]]
+) -> None:
+    result = train(SmallPipeline(with_feature(values, kind)), desk.project(), desk.registry, desk.tracker)
+    assert result.evidence.parity.passed
+    assert result.metrics["auc"].estimate > 0.75
+
+
+def test_without_a_feature_that_tells_anything_nothing_is_registered(desk: Desk) -> None:
+    data = dataset()
+    blank = replace(data.train.columns, numeric=np.ones_like(data.train.columns.numeric))
+    blank.categorical[:] = ""
+    with pytest.raises(TrainingError, match="no feature tells"):
+        train(
+            SmallPipeline(replace(data, train=replace(data.train, columns=blank))),
+            desk.project(),
+            desk.registry,
+            desk.tracker,
+        )
+    assert desk.registry.versions("churn") == []
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_an_outcome_that_everybody_shares_is_not_learnt(desk: Desk, outcome: float) -> None:
+    data = dataset()
+    same = replace(data.train, labels={LABEL: np.full(len(data.train), outcome, np.float32)})
+    with pytest.raises(TrainingError, match="train again when there is more data"):
+        train(SmallPipeline(replace(data, train=same)), desk.project(), desk.registry, desk.tracker)
 
 
 def test_customers_set_aside_are_told(desk: Desk) -> None:

@@ -43,6 +43,27 @@ def test_a_copy_of_the_answer_is_a_suspect(values: np.ndarray) -> None:
     assert suspects(values) == ["suspect"]
 
 
+def suspects_of_category(texts: np.ndarray) -> list[str]:
+    vocabulary = tuple(sorted(set(texts.tolist()) - {""}))
+    rows = Rows(
+        np.array([f"c{number}" for number in range(len(OUTCOME))], object),
+        np.full(len(OUTCOME), np.datetime64("NaT"), "datetime64[D]"),
+        Columns(np.empty((len(OUTCOME), 0), np.float32), texts.astype(object)[:, None]),
+        {LABEL: OUTCOME},
+    )
+    return [one.feature for one in find_suspects(rows, (Feature("code", "categorical", vocabulary=vocabulary),))]
+
+
+def test_codes_that_tell_the_outcome_in_no_order_are_a_suspect() -> None:
+    codes = 2 * RANDOM.integers(0, 60, len(OUTCOME)) + OUTCOME.astype(int)
+    assert suspects_of_category(np.array([f"{code:03}" for code in codes])) == ["code"]
+    assert suspects_of_category(np.array([f"{code:03}" if code % 2 else "" for code in codes])) == ["code"]
+
+
+def test_a_category_of_each_customers_own_is_none() -> None:
+    assert suspects_of_category(np.array([f"{number}" for number in range(len(OUTCOME))])) == []
+
+
 def test_a_good_honest_feature_is_none() -> None:
     assert suspects(OUTCOME + RANDOM.normal(0, 0.7, len(OUTCOME))) == []
 

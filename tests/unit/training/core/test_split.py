@@ -93,6 +93,22 @@ def test_folds_never_see_the_future(dates: list[dt.date], horizon: int) -> None:
         assert len(np.unique(data.dates[held_out])) == 1
 
 
+def test_a_past_of_one_outcome_predicts_nothing() -> None:
+    data = rows(["2017-01-01", "2017-02-01", "2017-03-10"], customers=4, positives=2)
+    data.labels["churned"][:4] = 0
+    ((fit, held_out),) = folds(data, "churned", 30)
+    assert fit.tolist() == list(range(8))
+    assert held_out.tolist() == list(range(8, 12))
+
+
+def test_more_snapshots_than_the_calendar_has_are_as_many_as_fit() -> None:
+    windows = plan_windows(
+        dt.date(2017, 12, 31), FIRST, horizon_days=30, active_days=90, snapshots=10**6, spacing_days=30
+    )
+    assert len(windows.train) == 8
+    assert windows.train[0] == dt.date(2017, 4, 5)
+
+
 def test_folds_use_every_snapshot_that_had_closed() -> None:
     data = rows(["2017-01-01", "2017-02-01", "2017-03-10"], customers=4, positives=2)
     last_fit, last_held_out = folds(data, "churned", 30)[-1]

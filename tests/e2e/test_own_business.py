@@ -1,0 +1,104 @@
+"""A business of its own, driven through the `regulars` command alone, from its tables to a rollback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+
+from services.client import ChurnClient
+from tests.support.polling import eventually
+from tests.support.server import ServerProcess
+from tests.support.shop import open_shop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REGULARS = [sys.executable, "-m", "cli.main"]
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass
+class Business:
+    folder: Path
+
+    def __call__(self, *words: object, fails: bool = False) -> str:
+        """What the command prints, on either stream."""
+        done = subprocess.run(
+            [*REGULARS, *map(str, words), "--project", str(self.folder / "regulars.toml")],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def serving(self) -> Iterator[ServerProcess]:
+        command = [*REGULARS, "serve", "churn", "--bundles", str(self.folder / "bundles"), "--port", "0"]
+        process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        server = ServerProcess(process)
+        try:
+            yield server
+            server.terminate()
+            assert server.wait() == 0
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def business(tmp_path_factory: pytest.TempPathFactory) -> Business:
+    folder = tmp_path_factory.mktemp("shop")
+    open_shop(folder)
+    return Business(folder)
+
+
+def test_from_tables_to_a_rollback(business: Business) -> None:
+    folder = business.folder
+    customers, bundles = folder / "customers.parquet", folder / "bundles"
+    business("features", "build", "--as-of", "2024-05-01", "--out", customers)
+    assert "no candidate" in business("promote", "churn", fails=True)
+    assert "carries the alias champion" in business("sync", "churn@champion", "--to", bundles, fails=True)
+
+    assert "version 1 is the candidate" in business("train", "churn", "--as-of", "2024-05-01")
+    assert "nothing was moved" in business("promote", "churn", "--dry-run")
+    assert "champion" not in business("models")
+    assert "version 1 is champion" in business("promote", "churn")
+    assert "version 1" in business("sync", "churn@champion", "--to", bundles)
+    assert "up to date" in business("sync", "churn@champion", "--to", bundles)
+
+    with business.serving() as server, ChurnClient(f"127.0.0.1:{server.port}") as client:
+        served = client.get_model()
+        assert served.model.training_window.test_snapshot == "2024-04-01"
+
+        target = f"127.0.0.1:{server.port}"
+        business("score", "churn", "--input", customers, "--output", folder / "remote", "--target", target)
+        business("score", "churn", "--input", customers, "--output", folder / "local", "--bundles", bundles)
+        remote, local = (pq.read_table(folder / name / "scores.parquet") for name in ("remote", "local"))
+        assert remote.equals(local)
+        assert remote.column("customer_id").equals(pq.read_table(customers).column("customer_id"))
+        assert set(remote.column("status").to_pylist()) == {"OK", "INACTIVE"}
+
+        assert "version 2 is the candidate" in business("train", "all", "--as-of", "2024-06-01")
+        business("promote", "churn")
+        business("sync", "churn@champion", "--to", bundles)
+        eventually(lambda: client.get_model().model_version.version == "2", "version 2 to be served")
+
+        assert "version 1 is champion again" in business("rollback", "churn")
+        business("sync", "churn@champion", "--to", bundles)
+        eventually(lambda: client.get_model().model_version.version == "1", "version 1 to be served again")
+    listed = business("models")
+    assert "champion" in next(line for line in listed.splitlines() if line.split()[:2] == ["churn", "1"])
+    assert "previous" in next(line for line in listed.splitlines() if line.split()[:2] == ["churn", "2"])
+
+
+def test_a_history_that_is_too_short_is_refused_with_figures(business: Business) -> None:
+    assert "needs 90" in business("train", "churn", "--as-of", "2023-02-01", fails=True)
