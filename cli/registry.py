@@ -9,7 +9,7 @@ from cli.console import Steps, out, table
 from cli.errors import CommandError
 from cli.models import MODELS
 from features.project import load_project
-from model_registry.mlflow_registry import MlflowRegistry
+from model_registry.mlflow_registry import MlflowRegistry, without_password
 from model_registry.promotion import promote as promote_version
 from model_registry.promotion import rollback as roll_back
 from model_registry.sync import follow, sync_once
@@ -74,7 +74,7 @@ def sync(options: argparse.Namespace) -> int:
 
 def _open(options: argparse.Namespace) -> Registry:
     uri = options.registry or load_project(options.project).registry.tracking_uri
-    Steps()(f"registry {uri}")
+    Steps()(f"registry {without_password(uri)}")
     return MlflowRegistry(uri)
 
 

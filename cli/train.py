@@ -39,7 +39,7 @@ def train(options: argparse.Namespace) -> int:
 
 def _train(model: str, project: Project, options: argparse.Namespace) -> None:
     steps = Steps()
-    steps(f"training {model} for {project.name}, registry {project.registry.tracking_uri}")
+    steps(f"training {model} for {project.name}")
     pipeline = importlib.import_module(f"training.{model}.pipeline").PIPELINE
     uri = project.registry.tracking_uri
     result = train_model(

@@ -198,6 +198,11 @@ def database_folder(tracking_uri: str) -> Path:
     return Path(tracking_uri.removeprefix(SQLITE)).absolute().parent
 
 
+def without_password(text: str) -> str:
+    """A text that may hold a tracking URI, fit to be shown."""
+    return _PASSWORD.sub(r"\1:***@", text)
+
+
 @contextmanager
 def explained(what: str, tracking_uri: str) -> Iterator[None]:
     """Turns whatever fails inside into a RegistryError that says what was attempted, where, and what to do.
@@ -216,7 +221,7 @@ def explained(what: str, tracking_uri: str) -> Iterator[None]:
             else "check that it is reachable and that registry.tracking_uri names it"
         )
         text = f"cannot {what} in {tracking_uri}: {reason}; {remedy}"
-        raise RegistryError(_PASSWORD.sub(r"\1:***@", text)) from error
+        raise RegistryError(without_password(text)) from error
 
 
 def _code(error: Exception) -> str:

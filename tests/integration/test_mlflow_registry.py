@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from features.project import TRACKING_VARIABLE
 from model_registry.mlflow_registry import DIGEST_TAG, MlflowRegistry, open_client
 from model_registry.registry import RegistryError
 from tests.contract.test_registry import Place, open_mlflow
@@ -111,3 +113,11 @@ def test_importing_and_opening_say_nothing(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+def test_training_leaves_the_environment_as_it_was(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.train("quiet")
+    assert TRACKING_VARIABLE not in os.environ
+    monkeypatch.setenv(TRACKING_VARIABLE, "http://elsewhere.example")
+    place.train("quiet")
+    assert os.environ[TRACKING_VARIABLE] == "http://elsewhere.example"

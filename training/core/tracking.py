@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from features.project import TRACKING_VARIABLE
 from model_registry.mlflow_registry import SQLITE, database_folder, explained, open_client
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from mlflow import MlflowClient
@@ -111,8 +114,7 @@ class MlflowTracker:
         feed = {"numeric": record.example.numeric}
         if record.schema.categorical:
             feed["categorical"] = record.example.categorical.astype(str)
-        mlflow.set_tracking_uri(self._uri)
-        with mlflow.start_run(run_id=run_id):
+        with _tracking_at(self._uri), mlflow.start_run(run_id=run_id):
             mlflow.onnx.log_model(
                 onnx.load_from_string(record.model),
                 name=LOGGED_MODEL,
@@ -122,6 +124,22 @@ class MlflowTracker:
                 save_as_external_data=False,
                 onnx_execution_providers=["CPUExecutionProvider"],
             )
+
+
+@contextmanager
+def _tracking_at(uri: str) -> Iterator[None]:
+    """MLflow logs models to a global place, which it also writes into the environment; this takes that back."""
+    import mlflow  # noqa: PLC0415 - see open_client
+
+    before = os.environ.get(TRACKING_VARIABLE)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(TRACKING_VARIABLE, None)
+        else:
+            os.environ[TRACKING_VARIABLE] = before
 
 
 def _signature(schema: Schema) -> ModelSignature:

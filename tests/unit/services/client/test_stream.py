@@ -297,6 +297,11 @@ def connected(plan: list[int]) -> Iterator[tuple[Breaking, Callable[[Iterator[Re
         yield servicer, churn_pb2_grpc.ChurnServiceStub(channel).StreamPredictChurn
 
 
+def request_threads() -> set[threading.Thread]:
+    """The threads in which gRPC takes requests from their iterators; others come and go with connections."""
+    return {thread for thread in threading.enumerate() if "consume_request_iterator" in thread.name}
+
+
 class TestOverARealConnection:
     def test_it_goes_on_after_the_last_answer(self) -> None:
         with connected([3, 0, WINDOW, 1]) as (servicer, call):
@@ -321,22 +326,23 @@ class TestOverARealConnection:
         assert threads == {threading.get_ident()}
 
     def test_who_stops_asking_ends_the_call_and_its_thread(self) -> None:
-        before = set(threading.enumerate())
+        before = request_threads()
         with connected([]) as (servicer, call):
             answers = stream_over(call, tables())
             next(answers)
+            assert request_threads() > before
             del answers
             servicer.wait_for_the_end_of_a_call()
-        eventually(lambda: set(threading.enumerate()) <= before, "the threads of the call to end")
+        eventually(lambda: request_threads() <= before, "the thread of the call to end")
 
     def test_a_source_that_fails_ends_the_call_and_its_thread(self) -> None:
         def source() -> Iterator[scoring_pb2.CustomerTable]:
             yield from tables(WINDOW + 2)
             raise ZeroDivisionError
 
-        before = set(threading.enumerate())
+        before = request_threads()
         with connected([]) as (servicer, call):
             with pytest.raises(ZeroDivisionError):
                 sequences(stream_over(call, source()))
             servicer.wait_for_the_end_of_a_call()
-        eventually(lambda: set(threading.enumerate()) <= before, "the threads of the call to end")
+        eventually(lambda: request_threads() <= before, "the thread of the call to end")
