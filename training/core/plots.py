@@ -68,7 +68,16 @@ def calibration(labels: NDArray[np.float64], probabilities: NDArray[np.float64])
     low, high = _wilson(seen, np.array([len(part) for part in parts]))
     top = 1.05 * max(said.max(), high.max())
     curve.plot([0, top], [0, top], color=INK, linewidth=0.6, linestyle="--")
-    curve.errorbar(said, seen, yerr=[seen - low, high - seen], fmt="o", markersize=4, color=ACCENT, elinewidth=1)
+    # Where nobody or everybody did, an end meets the estimate, but for the last bit.
+    curve.errorbar(
+        said,
+        seen,
+        yerr=[np.maximum(seen - low, 0.0), np.maximum(high - seen, 0.0)],
+        fmt="o",
+        markersize=4,
+        color=ACCENT,
+        elinewidth=1,
+    )
     curve.set(xlabel="Probability said", ylabel="Frequency seen", title="Calibration", xlim=(0, top), ylim=(0, top))
     spread.hist(probabilities, bins=HISTOGRAM_BINS, color=ACCENT)
     spread.set(xlabel="Probability said", ylabel="Customers", title="Spread of the scores")
