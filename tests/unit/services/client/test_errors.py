@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -85,10 +86,9 @@ def test_an_answer_without_details_has_no_reason_and_no_violations(servicer: Ref
 
 
 def test_a_server_that_is_not_there_is_unavailable_in_grpc_s_own_words() -> None:
-    # Nothing listens on a port that was given back.
-    server = grpc.server(ThreadPoolExecutor(1))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.stop(None).wait()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    # Nobody listens there any more.
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         error = error_of(channel)
     assert error.code is grpc.StatusCode.UNAVAILABLE
