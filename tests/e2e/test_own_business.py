@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
-from services.client import ChurnClient
+from cli.up import METRICS_PORT_OFFSET
+from services.churn.servicer import PORT
+from services.client import CallError, ChurnClient
 from tests.support.polling import eventually
 from tests.support.server import ServerProcess
 from tests.support.shop import open_shop
@@ -43,8 +46,15 @@ class Business:
 
     @contextmanager
     def serving(self) -> Iterator[ServerProcess]:
-        command = [*REGULARS, "serve", "churn", "--bundles", str(self.folder / "bundles"), "--port", "0"]
-        process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        with self.running("serve", "churn", "--bundles", self.folder / "bundles", "--port", 0) as server:
+            yield server
+
+    @contextmanager
+    def running(self, *words: object) -> Iterator[ServerProcess]:
+        """A command that runs until it is told to stop, and then says that all is well."""
+        process = subprocess.Popen(
+            [*REGULARS, *map(str, words)], cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         server = ServerProcess(process)
         try:
             yield server
@@ -102,3 +112,34 @@ def test_from_tables_to_a_rollback(business: Business) -> None:
 
 def test_a_history_that_is_too_short_is_refused_with_figures(business: Business) -> None:
     assert "needs 90" in business("train", "churn", "--as-of", "2023-02-01", fails=True)
+
+
+def test_up_serves_the_champion_and_leaves_nothing_behind(business: Business) -> None:
+    for port in (PORT, PORT + METRICS_PORT_OFFSET):
+        if is_taken(port):
+            pytest.skip(f"port {port}, which 'regulars up' needs, is taken")
+    if "champion" not in business("models"):
+        business("train", "churn", "--as-of", "2024-05-01")
+        business("promote", "churn")
+
+    with business.running("up", "--project", business.folder / "regulars.toml") as suite:
+        suite.wait_for("listening")
+        with ChurnClient(f"127.0.0.1:{PORT}") as client:
+            served = eventually(lambda: champion_of(client), "the champion to be served")
+        assert served in business("models")
+        assert "regulars_model_info" in suite.metrics()
+    assert not is_taken(PORT)
+    assert not is_taken(PORT + METRICS_PORT_OFFSET)
+
+
+def champion_of(client: ChurnClient) -> str | None:
+    """The served bundle's digest as `regulars models` shows it."""
+    try:
+        return client.get_model().model_version.bundle_digest[:12]
+    except CallError:
+        return None
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -111,7 +111,10 @@ def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
         command.main(["models"])
 
 
-@pytest.mark.parametrize("words", ["--help", "train --help", "features build --help", "serve --help", "score --help"])
+HELPS = ["", "features ", *(f"{' '.join(words.split()[: 2 if 'build' in words else 1])} " for words in GRAMMAR)]
+
+
+@pytest.mark.parametrize("words", [f"{words}--help" for words in HELPS])
 def test_help_imports_nothing_heavy(words: str) -> None:
     script = (
         "import sys, cli.main\n"
@@ -123,3 +126,78 @@ def test_help_imports_nothing_heavy(words: str) -> None:
         [sys.executable, "-c", script, *words.split()], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+BLOCKED = """
+import importlib.abc, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] == sys.argv[1]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+import cli.main
+sys.exit(cli.main.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "extra"),
+    [
+        ("mlflow", "models", "registry"),
+        ("mlflow", "sync churn@champion --to folder", "registry"),
+        ("mlflow", "up", "registry"),
+        ("rich", "promote churn", "registry"),
+        ("rich", "score churn --input file --output folder", "batch"),
+        ("pyarrow", "score churn --input file --output folder", "batch"),
+        ("pyarrow", "features build --as-of 2024-01-01 --out file", "training"),
+        ("ibis", "features build --as-of 2024-01-01 --out file", "training"),
+        ("mlflow", "train churn", "training"),
+        ("lightgbm", "train churn", "training"),
+    ],
+)
+def test_a_package_that_is_not_installed_names_the_extra_that_brings_it(
+    tmp_path: Path, package: str, words: str, extra: str
+) -> None:
+    project = tmp_path / "regulars.toml"
+    project.write_text(
+        '[project]\nname = "shop"\n[tables.customers]\nsource = "c.csv"\ncustomer = "id"\nchurned = "left"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, package, *words.split(), "--project", str(project)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == command.EXIT_USAGE, done.stderr
+    assert f"needs {package}: pip install 'regulars[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serving_needs_no_extra() -> None:
+    options = command._parser().parse_args(["serve", "churn"])
+    assert options.extra == ""
+    # What it imports, and that nothing optional is among it, tests/integration/test_serving_environment.py shows.
+
+
+def test_an_expected_error_is_one_line_without_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["models", "--project", str(tmp_path / "none.toml")]) == command.EXIT_FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"regulars models: {tmp_path / 'none.toml'}: the file does not exist")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("sync churn --to folder", "churn is not MODEL@ALIAS; for example churn@champion"),
+        ("sync other@champion --to folder", "there is no model other; there are churn"),
+        ("score churn --input f --output o --target h:1 --bundles b", "give --target"),
+        ("score churn --input f --output o --bundles nowhere", "nowhere holds no released churn"),
+        ("serve churn --workers 0", "REGULARS_WORKERS must be at least 1"),
+    ],
+)
+def test_what_cannot_be_done_says_what_to_do(capsys: pytest.CaptureFixture[str], words: str, complaint: str) -> None:
+    assert command.main(words.split()) == command.EXIT_FAILED
+    assert complaint in capsys.readouterr().err

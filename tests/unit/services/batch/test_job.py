@@ -132,3 +132,85 @@ def test_ids_that_are_numbers_leave_as_text_and_texts_keep_their_zeros(servable:
     pacsv.write_csv(CUSTOMERS.set_column(0, "customer_id", pa.array(["007", "08", "9"])), tmp_path / "zeros.csv")
     score(servable, tmp_path / "zeros.csv", tmp_path / "scores")
     assert pq.read_table(tmp_path / "scores" / SCORES_FILE).column("customer_id").to_pylist() == ["007", "08", "9"]
+
+
+def test_ids_are_looked_through_across_batches(tmp_path: Path) -> None:
+    ids = [f"c{row}" for row in range(BATCH_ROWS + 5)]
+    ids[-1] = ids[0]
+    pq.write_table(pa.table({"customer_id": ids}), tmp_path / "customers.parquet")
+    with pytest.raises(InputError, match="1 customers stand more than once, for example customer_id 'c0' 2 times"):
+        read_batches(tmp_path / "customers.parquet", SCHEMA)
+
+
+def test_ids_that_are_coded_by_a_dictionary_are_texts(servable: Servable, tmp_path: Path) -> None:
+    coded = CUSTOMERS.set_column(0, "customer_id", CUSTOMERS.column("customer_id").dictionary_encode())
+    pq.write_table(coded, tmp_path / "customers.parquet")
+    score(servable, tmp_path / "customers.parquet", tmp_path / "scores")
+    assert pq.read_table(tmp_path / "scores" / SCORES_FILE).column("customer_id").to_pylist() == ["a", "b", "c"]
+
+
+CSV_BLOCK = 1 << 20
+"""What Arrow reads of a CSV file before it guesses the types of its columns."""
+
+
+def csv_of(path: Path, first: str, last: str) -> Path:
+    """Rows like `first` for more than a block, and then one like `last`; `{}` is the row's number."""
+    lines = ["customer_id,recency_days,frequency,channel,note"]
+    lines += [first.format(row) for row in range(CSV_BLOCK // len(first) + 1)]
+    path.write_text("\n".join([*lines, last.format("last")]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("{},10,1,web,", "{},20,1.5,shop,", probability(20, 1.5, "shop")),
+        ("{},10,,web,", "{},20,1.5,shop,", probability(20, 1.5, "shop")),
+        ("{},10,1,7,", "{},20,1.5,shop,", probability(20, 1.5, "shop")),
+        ("{},10,1,,", "{},20,1.5,web,", probability(20, 1.5, "web")),
+        ("{},10,1,web,7", "{},20,1.5,shop,a word", probability(20, 1.5, "shop")),
+    ],
+    ids=["whole numbers, then a fraction", "no number", "digits, then a text", "no text", "a column nobody reads"],
+)
+def test_the_first_lines_of_a_csv_file_do_not_mislead(
+    servable: Servable, tmp_path: Path, first: str, last: str, expected: np.float32
+) -> None:
+    source = csv_of(tmp_path / "customers.csv", first, last)
+    score(servable, source, tmp_path / "scores")
+    found = pq.read_table(tmp_path / "scores" / SCORES_FILE).column("churn_probability")[-1].as_py()
+    assert np.float32(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_word_among_numbers_is_refused_and_leaves_nothing(servable: Servable, tmp_path: Path) -> None:
+    source = csv_of(tmp_path / "customers.csv", "{},10,1,web,", "{},20,many,shop,")
+    with pytest.raises(InputError, match=r"customers\.csv cannot be read as CSV.*many"):
+        score(servable, source, tmp_path / "scores")
+    assert list((tmp_path / "scores").iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "customer_id,recency_days\n1,2,3\n"])
+def test_a_csv_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "customers.csv").write_text(text)
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        read_batches(tmp_path / "customers.csv", SCHEMA)
+
+
+def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no column customer_id; it has none"):
+        read_batches(tmp_path, SCHEMA)
+
+
+def test_features_that_the_input_lacks_are_named(servable: Servable, tmp_path: Path) -> None:
+    pq.write_table(CUSTOMERS.drop_columns(["recency_days", "channel"]), tmp_path / "customers.parquet")
+    with pytest.raises(FrameError, match="recency_days, channel"):
+        score(servable, tmp_path / "customers.parquet", tmp_path / "scores")
+
+
+def test_progress_is_told_after_every_batch(servable: Servable, tmp_path: Path) -> None:
+    told: list[int] = []
+    ids = [f"c{row}" for row in range(BATCH_ROWS + 1)]
+    rows = pa.table({"customer_id": ids, "recency_days": [1.0] * len(ids), "frequency": [1.0] * len(ids)})
+    pq.write_table(rows.append_column("channel", pa.nulls(len(ids))), tmp_path / "customers.parquet")
+    _, batches = read_batches(tmp_path / "customers.parquet", SCHEMA)
+    run("churn", batches, lambda rows: score_locally(servable, rows), set(), tmp_path / "scores", told.append)
+    assert told == [BATCH_ROWS, BATCH_ROWS + 1]

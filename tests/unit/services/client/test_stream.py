@@ -273,6 +273,10 @@ class Breaking(churn_pb2_grpc.ChurnServiceServicer):
             self.answered[-1].append(request.sequence)
             yield Response(sequence=request.sequence)
 
+    def wait_until_answered(self, sequence: int) -> None:
+        """From then on gRPC's thread at the client waits for a table to send."""
+        eventually(lambda: bool(self.answered) and sequence in self.answered[-1], f"the answer to table {sequence}")
+
     def wait_for_the_end_of_a_call(self) -> None:
         assert self._ended.acquire(timeout=PATIENCE_SECONDS)
 
@@ -340,6 +344,7 @@ class TestOverARealConnection:
     def test_a_source_that_fails_ends_the_call_and_its_thread(self) -> None:
         def source() -> Iterator[scoring_pb2.CustomerTable]:
             yield from tables(WINDOW + 2)
+            servicer.wait_until_answered(WINDOW + 1)
             raise ZeroDivisionError
 
         before = live_threads()
