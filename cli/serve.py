@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from services.core.server import load_service
 from services.core.server import serve as serve_one
+from services.core.service import load_service
 from services.core.settings import PREFIX, Settings
 from services.core.workers import supervise
 

@@ -16,7 +16,7 @@ from model_registry.mlflow_registry import MlflowRegistry
 from model_registry.registry import CHAMPION
 from model_registry.sync import follow, sync_once
 from services.core import logs
-from services.core.server import load_service
+from services.core.service import load_service
 from services.core.stop_signal import StopSignal
 
 if TYPE_CHECKING:

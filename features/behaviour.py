@@ -9,7 +9,7 @@ import ibis
 from ibis import _
 
 from features.errors import TableError
-from features.families import FAMILIES
+from features.families import families
 from features.history import days_since
 from features.specs import FeatureSpec
 
@@ -28,7 +28,7 @@ def feature_specs(tables: CustomerTables) -> tuple[FeatureSpec, ...]:
     Raises:
         TableError: an attribute has the name of a feature.
     """
-    declared = [feature.spec for family in FAMILIES for feature in family.available(tables)]
+    declared = [feature.spec for family in families(tables) for feature in family.available(tables)]
     specs = (*declared, *_attribute_specs(tables))
     # Engines do not tell names apart by case.
     counts = Counter(spec.name.lower() for spec in specs)
@@ -51,7 +51,7 @@ def behaviour(tables: CustomerTables, as_of: dt.date) -> ibis.Table:
     """
     specs = feature_specs(tables)
     rows = None if tables.answered is None else tables.answered.select("customer")
-    for family in FAMILIES:
+    for family in families(tables):
         if features := family.available(tables):
             summary = _summary(family.rows(getattr(tables, family.table), as_of), features)
             rows = summary.filter(_.frequency > 0) if rows is None else _beside(rows, summary, features)

@@ -7,12 +7,19 @@ missing, never zero: one order has no gap.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ibis import _
 
 from features import history
 from features.specs import Family, categorical, numeric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from features.specs import Feature
+    from features.tables import CustomerTables
 
 ORDER = ~_.refund
 # Days: baskets of one errand, minutes apart, would make every silence look endless.
@@ -201,4 +208,50 @@ SUBSCRIPTIONS = Family(
     history.subscriptions,
     (numeric("subscription_days", "days", "Since the first subscription started", _.age.max(), ages=True),),
 )
-FAMILIES = (LEDGER, PRODUCTS, CATEGORIES, CHANNELS, EVENTS, SUBSCRIPTIONS)
+RESPONSES = Family(
+    "responses",
+    history.responses,
+    (
+        numeric(
+            f"responses_{RECENT}d",
+            "responses",
+            f"To campaigns in the last {RECENT} days",
+            _.count(where=_.age <= RECENT),
+            without_rows=0,
+        ),
+        numeric("response_recency_days", "days", "Since the last response to a campaign", _.age.min()),
+    ),
+)
+FAMILIES = (LEDGER, PRODUCTS, CATEGORIES, CHANNELS, EVENTS, SUBSCRIPTIONS, RESPONSES)
+
+
+def families(tables: CustomerTables) -> tuple[Family, ...]:
+    """Those that every business has, and one that asks the same of each category of these tables."""
+    asked = tuple(feature for category in tables.categories for feature in _of_category(category))
+    return (*FAMILIES, Family("transactions", history.dated_lines, asked)) if asked else FAMILIES
+
+
+def _of_category(category: str) -> Iterator[Feature]:
+    bought = _.category == category
+    told = (
+        numeric(
+            f"recency_days[{category}]",
+            "days",
+            f"Since the last purchase of {category}",
+            _.age.min(where=bought),
+            needs="category",
+        ),
+        *(
+            numeric(
+                f"days_{days}d[{category}]",
+                "days",
+                f"Days with a purchase of {category} in the last {days} days",
+                _.day.nunique(where=bought & (_.age <= days)),
+                needs="category",
+                without_rows=0,
+            )
+            for days in (30, RECENT)
+        ),
+    )
+    for feature in told:
+        yield replace(feature, spec=replace(feature.spec, category=category))

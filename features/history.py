@@ -54,6 +54,16 @@ def recent_lines(transactions: ibis.Table, as_of: dt.date) -> ibis.Table:
     return _purchased(known_by(transactions, as_of)).filter(_.age <= RECENT_DAYS)
 
 
+def responses(table: ibis.Table, as_of: dt.date) -> ibis.Table:
+    """One row a response to a campaign, with its age."""
+    return known_by(table, as_of)
+
+
+def dated_lines(transactions: ibis.Table, as_of: dt.date) -> ibis.Table:
+    """The lines that are no refunds, with their age and their day."""
+    return _purchased(known_by(transactions, as_of)).mutate(day=_.time.date())
+
+
 def categories(transactions: ibis.Table, as_of: dt.date) -> ibis.Table:
     """One row a customer and category: customer, name, rows, age of the newest line, place (0 is most lines)."""
     return _tally(_purchased(known_by(transactions, as_of)), "category")

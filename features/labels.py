@@ -38,6 +38,39 @@ def churned(tables: CustomerTables, as_of: dt.date, *, horizon_days: int, active
     return answers.mutate(churned=answers.churned.cast("int8"))
 
 
+def outcomes(tables: CustomerTables, as_of: dt.date, *, horizon_days: int) -> ibis.Table:
+    """What everybody with an order before `as_of` did in `[as_of, as_of + horizon)`.
+
+    Returns:
+        One row a customer: `customer`; `purchased` (int8), whether an order followed; `revenue` (float64), the money of
+        those days net of the refunds made in them, zero where refunds outweigh; `purchased[CATEGORY]` (int8) for
+        each category of the tables; `responded` (int8), whether a response to a campaign followed, where
+        responses are mapped.
+    """
+    close = as_of + dt.timedelta(days=horizon_days)
+    later = _.time >= moment(as_of)
+    orders = later & ~_.refund
+    lines = tables.transactions.filter(_.time < moment(close))
+    customers = lines.group_by("customer").aggregate(
+        known=(~later & ~_.refund).any(),
+        purchased=orders.any().cast("int8"),
+        revenue=_.amount.sum(where=later).fill_null(0).cast("float64").clip(lower=0.0),
+        **{
+            f"purchased[{category}]": (orders & (_.category == category).fill_null(False)).any().cast("int8")
+            for category in tables.categories
+        },
+    )
+    known = customers.filter(_.known).drop("known")
+    if tables.responses is None:
+        return known
+    responded = tables.responses.filter(_.time >= moment(as_of), _.time < moment(close)).select("customer").distinct()
+    return (
+        known.left_join(responded, "customer")
+        .mutate(responded=_.customer_right.notnull().cast("int8"))
+        .drop("customer_right")
+    )
+
+
 def _silent(transactions: ibis.Table, as_of: dt.date, close: dt.date, active_days: int) -> ibis.Table:
     opened = as_of - dt.timedelta(days=active_days)
     lines = transactions.filter(~_.refund, _.time >= moment(opened), _.time < moment(close))

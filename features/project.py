@@ -15,10 +15,13 @@ from features.keys import read_section, reference_rows, unknown_key
 from features.sections import (
     Business,
     Churn,
+    Cltv,
     Customers,
     Events,
     Products,
+    Propensity,
     Registry,
+    Responses,
     Subscriptions,
     Training,
     Transactions,
@@ -38,10 +41,13 @@ TABLE_SECTIONS: dict[str, type] = {
     "customers": Customers,
     "events": Events,
     "subscriptions": Subscriptions,
+    "responses": Responses,
 }
 TOP_SECTIONS: dict[str, type] = {
     "project": Business,
     "churn": Churn,
+    "propensity": Propensity,
+    "cltv": Cltv,
     "training": Training,
     "registry": Registry,
 }
@@ -56,6 +62,7 @@ class Tables:
     customers: Customers | None = None
     events: Events | None = None
     subscriptions: Subscriptions | None = None
+    responses: Responses | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,8 @@ class Project:
     currency: str
     tables: Tables
     churn: Churn
+    propensity: Propensity
+    cltv: Cltv
     training: Training
     registry: Registry
 
@@ -171,6 +180,7 @@ def _check_tables(project: Project) -> None:
             "says when customers leave, and so does tables.customers.churned",
             "Keep one of the two; subscriptions carry dates and are the better label",
         )
+    _check_categories(project)
     if tables.products and not (tables.transactions and tables.transactions.product):
         raise ProjectError(
             project.file,
@@ -178,6 +188,20 @@ def _check_tables(project: Project) -> None:
             "cannot be joined: tables.transactions.product is not mapped",
             "Map it, or remove [tables.products]",
         )
+
+
+def _check_categories(project: Project) -> None:
+    categories, transactions = project.propensity.categories, project.tables.transactions
+    if categories and not project.tables.products and not (transactions and transactions.category):
+        raise ProjectError(
+            project.file,
+            "propensity.categories",
+            "names categories, and no table says what category a product is of",
+            "Map tables.transactions.category or tables.products, or remove the key",
+        )
+    for name in categories:
+        if categories.count(name) > 1:
+            raise ProjectError(project.file, "propensity.categories", f"lists {name!r} twice", "Remove one")
 
 
 def _check_inputs(customers: Customers, file: Path) -> None:

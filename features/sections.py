@@ -95,6 +95,16 @@ class Subscriptions:
 
 
 @dataclass(frozen=True)
+class Responses:
+    """One row a response to a campaign: a redeemed coupon, a clicked mail."""
+
+    source: str = key(TEXT, SOURCE)
+    customer: str = key(COLUMN, "the customer, as in the other tables")
+    time: str = key(COLUMN, "when: a timestamp or a date; rows without one are left out")
+    table: str | None = key(TEXT, TABLE, default=None)
+
+
+@dataclass(frozen=True)
 class Churn:
     """What leaving means."""
 
@@ -102,6 +112,27 @@ class Churn:
         DAYS, "how long a silence counts as leaving", default=None, shown="from the gaps between orders"
     )
     active_days: int = key(DAYS, "who is asked: customers who ordered this recently", default=90)
+
+
+@dataclass(frozen=True)
+class Propensity:
+    """Which purchases are foreseen."""
+
+    horizon_days: int | None = key(
+        DAYS, "within how many days", default=None, shown="what half of the gaps between orders stay within"
+    )
+    categories: tuple[str, ...] = key(
+        NAMES, "values of the transactions' category whose purchase is foreseen one by one", default=()
+    )
+
+
+@dataclass(frozen=True)
+class Cltv:
+    """Which revenue is foreseen."""
+
+    horizon_days: int | None = key(
+        DAYS, "over how many days", default=None, shown="the longest of 30, 60, 90, 180, 365 that the history allows"
+    )
 
 
 @dataclass(frozen=True)

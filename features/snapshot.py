@@ -13,7 +13,6 @@ from features.behaviour import behaviour
 from features.engine import run
 from features.errors import TableError
 from features.history import moment, tomorrow
-from features.labels import churned
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -24,24 +23,28 @@ if TYPE_CHECKING:
 def snapshot(tables: CustomerTables, as_of: dt.date) -> ibis.Table:
     """What scoring needs: one row for every customer with an order before `as_of`.
 
-    Without a time axis, one row for every row of the customers table. Where consent is mapped, only customers who
-    gave it.
+    Without a time axis, one row for every row of the customers table. Where consent is mapped, a customer who did not
+    give it is named, so that scoring can answer for everybody, and nothing else is told of them.
 
     Returns:
-        `customer_id` (text), then the features in the order of `feature_specs`.
+        `customer_id` (text), `consent` (boolean) where it is mapped, then the features in the order of
+        `feature_specs`.
     """
-    return _identified(_consenting(behaviour(tables, as_of), tables))
+    return _identified(_with_consent(behaviour(tables, as_of), tables))
 
 
-def labelled_snapshot(tables: CustomerTables, as_of: dt.date, *, horizon_days: int, active_days: int) -> ibis.Table:
-    """What training needs: the snapshot's rows of those who were customers at `as_of`, and who of them left.
+def labelled_snapshot(tables: CustomerTables, as_of: dt.date, answers: ibis.Table) -> ibis.Table:
+    """What training needs: the snapshot's rows of the customers in `answers`, who consent, and the answers.
 
-    The label is only true where the data reaches `as_of + horizon_days`; see `data_window`.
+    Args:
+        tables: the canonical tables.
+        as_of: the moment that features stand at.
+        answers: `customer` and labels, of `features.labels`. They are only true where the data reaches the end of
+            their horizon; see `data_window`.
 
     Returns:
-        `customer_id` (text), the features, `churned` (int8).
+        `customer_id` (text), the features, the labels.
     """
-    answers = churned(tables, as_of, horizon_days=horizon_days, active_days=active_days)
     return _identified(_consenting(behaviour(tables, as_of), tables).inner_join(answers, "customer"))
 
 
@@ -77,9 +80,24 @@ def to_arrow(rows: ibis.Table) -> pa.Table:
     return table
 
 
+def _with_consent(rows: ibis.Table, tables: CustomerTables) -> ibis.Table:
+    """Everybody, with `consent`; the features of those who gave none are missing."""
+    if tables.customers is None or not _asks_consent(tables):
+        return rows
+    given = tables.customers.filter(_.consent.fill_null(False)).select("customer", "consent")
+    joined = rows.left_join(given, "customer").drop("customer_right").mutate(consent=_.consent.fill_null(False))
+    features = [name for name in rows.columns if name != "customer"]
+    kept = {name: ibis.ifelse(joined.consent, joined[name], None) for name in features}
+    return joined.select("customer", "consent", **kept)
+
+
+def _asks_consent(tables: CustomerTables) -> bool:
+    return tables.customers is not None and "consent" in tables.customers.columns
+
+
 def _consenting(rows: ibis.Table, tables: CustomerTables) -> ibis.Table:
     """Those who said yes, where the project maps consent. Silence is no consent."""
-    if tables.customers is None or "consent" not in tables.customers.columns:
+    if not _asks_consent(tables):
         return rows
     return rows.semi_join(tables.customers.filter(_.consent.fill_null(False)), "customer")
 

@@ -19,7 +19,8 @@ class FeatureSpec:
     """What a model's input is: numeric features are float32, categorical ones text.
 
     A feature that is not `nullable` exists for every customer with an order; the others may be missing. One that
-    `ages` rises with time for everybody, so a value above all that training saw says nothing.
+    `ages` rises with time for everybody, so a value above all that training saw says nothing. `category` is the one
+    that the feature speaks of, if it speaks of one.
     """
 
     name: str
@@ -28,6 +29,7 @@ class FeatureSpec:
     description: str
     nullable: bool = True
     ages: bool = False
+    category: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Feature:
 class Family:
     """Features counted over the same rows, which `rows` gathers from the mapped table as of a moment."""
 
-    table: Literal["transactions", "events", "subscriptions"]
+    table: Literal["transactions", "events", "subscriptions", "responses"]
     rows: Callable[[ibis.Table, dt.date], ibis.Table]
     features: tuple[Feature, ...]
 

@@ -6,6 +6,7 @@
 | customers | customer, (signed_up, consent, churned), attributes and sensitive columns by their own names |
 | events | customer, time, (kind) |
 | subscriptions | customer, start, end |
+| responses | customer, time |
 
 Money is decimal, `refund` marks lines that give money back, times are naive, and every row has its customer.
 """
@@ -25,21 +26,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from features.project import Project, Tables
-    from features.sections import Customers, Events, Products, Subscriptions, Transactions
+    from features.sections import Customers, Events, Products, Responses, Subscriptions, Transactions
 
 RESERVED = ("customer", "customer_id", "customer_right", "signed_up", "consent", "churned")
 
 
 @dataclass(frozen=True)
 class CustomerTables:
-    """The canonical tables, None where one is not mapped."""
+    """The canonical tables, None where one is not mapped. `categories` are those that propensity asks for."""
 
     transactions: ibis.Table | None = None
     customers: ibis.Table | None = None
     events: ibis.Table | None = None
     subscriptions: ibis.Table | None = None
+    responses: ibis.Table | None = None
     attributes: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
     @property
     def answered(self) -> ibis.Table | None:
@@ -65,7 +68,7 @@ def open_tables(project: Project) -> CustomerTables:
         for name, section in mapped.items()
         if section
     }
-    return canonical_tables(project.tables, opened)
+    return replace(canonical_tables(project.tables, opened), categories=project.propensity.categories)
 
 
 def canonical_tables(mapping: Tables, tables: Mapping[str, ibis.Table]) -> CustomerTables:
@@ -73,7 +76,8 @@ def canonical_tables(mapping: Tables, tables: Mapping[str, ibis.Table]) -> Custo
 
     Args:
         mapping: which column means what; `source` and `table` are not looked at.
-        tables: the mapped tables by section: transactions, products, customers, events, subscriptions.
+        tables: the mapped tables by section: transactions, products, customers, events, subscriptions,
+            responses.
 
     Raises:
         TableError: a column that is not there or not usable, or tables on several backends.
@@ -88,6 +92,7 @@ def canonical_tables(mapping: Tables, tables: Mapping[str, ibis.Table]) -> Custo
             customers=customers and _customers(customers, read["customers"]),
             events=mapping.events and _events(mapping.events, read["events"]),
             subscriptions=mapping.subscriptions and _subscriptions(mapping.subscriptions, read["subscriptions"]),
+            responses=mapping.responses and _responses(mapping.responses, read["responses"]),
             attributes=customers.attributes if customers else (),
             sensitive=customers.sensitive if customers else (),
         )
@@ -174,6 +179,13 @@ def _subscriptions(mapped: Subscriptions, columns: Columns) -> ibis.Table:
         end=columns.moment("end", mapped.end),
     )
     return _present(canonical, "customer", "start")
+
+
+def _responses(mapped: Responses, columns: Columns) -> ibis.Table:
+    canonical = columns.table.select(
+        customer=columns.identity("customer", mapped.customer), time=columns.moment("time", mapped.time)
+    )
+    return _present(canonical, "customer", "time")
 
 
 def _present(table: ibis.Table, *names: str) -> ibis.Table:

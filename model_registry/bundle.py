@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ class Manifest:
     """What a bundle says of itself.
 
     `name` is the model (churn …), `run_id` the MLflow run that wrote it, `trained_at` RFC 3339 in UTC,
-    `metrics` the figures on the test snapshot, `dataset_digest` and `code_digest` SHA-256.
+    `metrics` the figures on the test snapshot, `dataset_digest` and `code_digest` SHA-256. `constants` are figures
+    that hold for every customer and that the model's service answers with: the level of an interval.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Manifest:
     trained_at: str
     dataset_digest: str
     code_digest: str
+    constants: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "schema": self.schema.to_json()}

@@ -60,8 +60,28 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Requirement:
+    """A figure on the test snapshot that must lie within limits, whatever anything else reaches."""
+
+    metric: str
+    figure: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        # NaN fails both comparisons.
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        return low <= self.figure <= high
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """All of it. `champion` is the comparison with the version that was champion during training, if any."""
+    """All of it. `champion` is the comparison with the version that was champion during training, if any.
+
+    `grade` sums the quality up in one word.
+    """
 
     parity: Parity
     metrics: dict[str, Interval]
@@ -69,6 +89,8 @@ class Evidence:
     champion: Comparison | None
     champion_version: str
     bundle_digest: str
+    requirements: tuple[Requirement, ...] = ()
+    grade: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -83,6 +105,8 @@ class Evidence:
             champion=_comparison(data["champion"]) if data["champion"] else None,
             champion_version=data["champion_version"],
             bundle_digest=data["bundle_digest"],
+            requirements=tuple(Requirement(**entry) for entry in data["requirements"]),
+            grade=data["grade"],
         )
 
 

@@ -14,7 +14,7 @@ from model_registry.registry import CANDIDATE, CHAMPION, PREVIOUS, RegistryError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from model_registry.evidence import Comparison, Evidence
+    from model_registry.evidence import Comparison, Evidence, Requirement
     from model_registry.registry import RegisteredVersion, Registry
 
 NON_INFERIORITY_MARGIN = 0.01
@@ -56,6 +56,7 @@ def judge(evidence: Evidence, champion: RegisteredVersion | None) -> tuple[Gate,
             parity.passed,
         ),
         *_baseline_gates(evidence),
+        *(_requirement_gate(requirement) for requirement in evidence.requirements),
         _champion_gate(evidence, champion),
     )
 
@@ -74,6 +75,15 @@ def _baseline_gate(comparison: Comparison) -> Gate:
         str(comparison.difference),
         comparison.passed,
     )
+
+
+def _requirement_gate(requirement: Requirement) -> Gate:
+    parts = (
+        f"at least {requirement.low:g}" if requirement.low is not None else "",
+        f"at most {requirement.high:g}" if requirement.high is not None else "",
+    )
+    limit = ", ".join(part for part in parts if part)
+    return Gate(requirement.metric.replace("_", " "), limit, f"{requirement.figure:.4f}", requirement.passed)
 
 
 def _champion_gate(evidence: Evidence, champion: RegisteredVersion | None) -> Gate:

@@ -22,6 +22,7 @@ class Status(IntEnum):
     OK = 1
     INSUFFICIENT_HISTORY = 2
     INACTIVE = 3
+    NO_CONSENT = 4
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,15 @@ class Output:
     """One output of a model.
 
     `reference` holds the `QUANTILES` quantiles of the output over the reference base; percentiles are
-    read off it. `bands` go from low to high.
+    read off it. `bands` go from low to high. `category` is the business's category that the output speaks of, if it
+    speaks of one.
     """
 
     name: str
     unit: str
     bands: tuple[Band, ...] = ()
     reference: tuple[float, ...] = ()
+    category: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Schema:
         """
         contract = {
             "inputs": [[feature.name, feature.kind, feature.nullable] for feature in self.features],
-            "outputs": [[output.name, output.unit] for output in self.outputs],
+            "outputs": [[output.name, output.unit, output.category] for output in self.outputs],
         }
         return hashlib.sha256(json.dumps(contract).encode()).hexdigest()
 
@@ -139,6 +142,7 @@ class Schema:
                     unit=output["unit"],
                     bands=tuple(Band(**band) for band in output["bands"]),
                     reference=tuple(output["reference"]),
+                    category=output["category"],
                 )
                 for output in data["outputs"]
             ),

@@ -26,6 +26,7 @@ def describe(manifest: Manifest) -> scoring_pb2.Model:
                 name=output.name,
                 unit=output.unit,
                 bands=[scoring_pb2.Band(name=band.name, threshold=band.threshold) for band in output.bands],
+                category=output.category,
             )
             for output in schema.outputs
         ],

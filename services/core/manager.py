@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model_registry.bundle import BundleError, Manifest, read_bundle
 from model_registry.release import Release, bundle_folder, read_release
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from model_registry.schema import Schema
+    from services.core.answers import ScoreAnswers
 
 RETRY_SECONDS = 5.0
 """A release that failed to load is tried again after this long: its folder may have been repaired."""
@@ -42,6 +42,7 @@ class Served:
     manifest: Manifest
     version: scoring_pb2.ModelVersion
     description: scoring_pb2.Model
+    answers: ScoreAnswers[Any, Any]
 
 
 class ModelManager:
@@ -53,14 +54,14 @@ class ModelManager:
         model: str,
         *,
         max_rows: int,
-        check: Callable[[Schema], None],
+        answers: Callable[[Manifest], ScoreAnswers[Any, Any]],
         on_available: Callable[[], None],
     ) -> None:
-        """`check` raises BundleError on a schema that the service cannot answer with."""
+        """`answers` raises BundleError on a bundle that the service cannot answer with."""
         self._bundles = bundles
         self._model = model
         self._max_rows = max_rows
-        self._check = check
+        self._answers = answers
         self._on_available = on_available
         self._served: Served | None = None
         self._release: Release | None = None
@@ -142,7 +143,7 @@ class ModelManager:
         bundle = read_bundle(bundle_folder(self._bundles, self._model, release.digest))
         if bundle.digest != release.digest or bundle.manifest.name != self._model:
             raise BundleError(f"the bundle is not the one that release {release.version} names")
-        self._check(bundle.manifest.schema)
+        answers = self._answers(bundle.manifest)
         servable = Servable(bundle)
         servable.replay()
         version = scoring_pb2.ModelVersion(
@@ -153,7 +154,7 @@ class ModelManager:
             schema_digest=servable.schema.digest,
         )
         codec = Codec(servable.schema, self._max_rows)
-        return Served(servable, codec, bundle.manifest, version, describe(bundle.manifest))
+        return Served(servable, codec, bundle.manifest, version, describe(bundle.manifest), answers)
 
     def _publish(self, served: Served, before: Served | None) -> None:
         if before is not None and _info_labels(before) != _info_labels(served):

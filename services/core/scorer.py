@@ -19,11 +19,6 @@ _STATUS_NAMES: dict[int, str] = {
     number: name.removeprefix("SCORE_STATUS_").lower() for name, number in scoring_pb2.ScoreStatus.items() if number
 }
 
-_WARNING_KINDS = {
-    "out_of_range": scoring_pb2.WARNING_KIND_OUT_OF_RANGE,
-    "unseen_category": scoring_pb2.WARNING_KIND_UNSEEN_CATEGORY,
-}
-
 
 class Scorer:
     """Scores customers with the served version. Raises Refusal and ScoringError."""
@@ -64,19 +59,3 @@ class Scorer:
         scores = Scores.concatenate(parts)
         self._metrics.count(scores, _STATUS_NAMES)
         return scores
-
-
-def row_warnings(score: Score) -> list[scoring_pb2.Warning]:
-    """The warnings of a single customer."""
-    return [scoring_pb2.Warning(kind=_WARNING_KINDS[kind], feature=feature) for kind, feature in score.warnings]
-
-
-def column_warnings(scores: Scores) -> list[scoring_pb2.ColumnWarnings]:
-    """The warnings of a table, by feature."""
-    return [
-        scoring_pb2.ColumnWarnings(
-            warning=scoring_pb2.Warning(kind=_WARNING_KINDS[warning.kind], feature=warning.feature),
-            rows=warning.rows.tolist(),
-        )
-        for warning in scores.warnings
-    ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -22,11 +21,12 @@ from services.core.manager import ModelManager
 from services.core.metrics import LaneMetrics
 from services.core.model_service import ModelServicer
 from services.core.scorer import Scorer
+from services.core.service import load_service
+from services.core.servicer import Servicer
 from services.core.settings import SettingsError
 from services.core.stop_signal import StopSignal
 
 if TYPE_CHECKING:
-    from model_registry.schema import Schema
     from services.core.settings import Settings
 
 REFLECTION_CALLS = 4
@@ -36,26 +36,6 @@ SPARE_THREADS = 8
 """Threads beyond what the lanes admit, so that health checks and refusals never wait behind scoring."""
 
 _log = logging.getLogger(__name__)
-
-
-class Service(Protocol):
-    """What a model's servicer module provides. `services.<model>.servicer` is found by name."""
-
-    SERVICE: str
-    PORT: int
-
-    def check(self, schema: Schema) -> None: ...
-    def register(self, scorer: Scorer, endpoints: Endpoints) -> None: ...
-
-
-def load_service(model: str) -> Service:
-    """The servicer module of a model.
-
-    Raises:
-        ModuleNotFoundError: there is no such model.
-    """
-    service: Service = importlib.import_module(f"services.{model}.servicer")
-    return service
 
 
 class ModelServer:
@@ -72,7 +52,7 @@ class ModelServer:
             settings.bundles,
             model,
             max_rows=settings.max_rows,
-            check=service.check,
+            answers=service.Answers,
             on_available=self._health.announce_serving,
         )
         self._server = grpc.server(
@@ -85,7 +65,7 @@ class ModelServer:
         interactive = Lane(settings.interactive_calls, self._gate, LaneMetrics("interactive"))
         bulk = Lane(settings.bulk_calls, self._gate, LaneMetrics("bulk"))
         endpoints = Endpoints(self._server, interactive, bulk)
-        service.register(Scorer(self._manager, model), endpoints)
+        Servicer(service.SERVICE, Scorer(self._manager, model)).register(endpoints)
         scoring_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self._manager), endpoints)  # type: ignore[arg-type]  # Endpoints takes the server's place
         self._health.register(self._server)
         # Its streams hold a thread each, for as long as the caller likes.

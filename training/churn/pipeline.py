@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.horizon import horizon_days as horizon_of
+from features.horizon import churn_horizon
+from features.labels import churned
 from features.snapshot import labelled_snapshot
 from features.tables import open_tables
-from model_registry.schema import QUANTILES, Band, Output, PopulationRule, Schema, Status
+from model_registry.schema import Band, Output, PopulationRule, Schema, Status
 from training.core.booster import thresholds
 from training.core.classifier import tune
 from training.core.dataset import design_matrix
@@ -18,14 +19,17 @@ from training.core.eligibility import MINIMUM_TEST, MINIMUM_TRAINING, require_bo
 from training.core.graph import probability_graph
 from training.core.judge import judge_classifier
 from training.core.pipeline import Fitted
-from training.core.snapshots import dated_dataset, undated_dataset
+from training.core.reference import quantiles
+from training.core.snapshots import History, Question, dated_dataset, undated_dataset
 
 if TYPE_CHECKING:
+    import ibis
     from numpy.typing import NDArray
 
     from features.project import Project
     from features.tables import CustomerTables
     from model_registry.columns import Columns
+    from training.core.champion import Champion
     from training.core.classifier import Tuned
     from training.core.dataset import Dataset
     from training.core.pipeline import Judgement, Progress, Scores
@@ -33,7 +37,6 @@ if TYPE_CHECKING:
 LABEL = "churned"
 OUTPUT = "churn_probability"
 EVEN = 0.5
-PERCENTS = np.linspace(0.0, 100.0, QUANTILES)
 
 
 class ChurnPipeline:
@@ -44,13 +47,12 @@ class ChurnPipeline:
     def dataset(self, project: Project, as_of: dt.date | None) -> Dataset:
         """Active customers at each snapshot and who of them left; one table of customers where churn is a column."""
         tables = open_tables(project)
-        days = horizon_of(project.churn, tables, as_of) if tables.has_time_axis else 0
-        dataset = _dataset(project, tables, as_of, days)
+        dataset = _dataset(project, tables, as_of)
         require_both_outcomes("training part", dataset.train, LABEL, MINIMUM_TRAINING)
         require_both_outcomes("test part", dataset.test, LABEL, MINIMUM_TEST)
         return dataset
 
-    def fit(self, dataset: Dataset, project: Project, progress: Progress) -> Fitted:
+    def fit(self, dataset: Dataset, project: Project, champion: Champion, progress: Progress) -> Fitted:  # noqa: ARG002 - churn starts anew every time
         """Tunes, calibrates and exports.
 
         The test part has no say in the trees, their calibration and the bands, whose average is that of customers
@@ -60,7 +62,7 @@ class ChurnPipeline:
         model = tuned.model
         bare = Schema(dataset.features, (Output(OUTPUT, "probability"),))
         reference = model.probabilities(design_matrix(dataset.test.columns, dataset.features))
-        output = Output(OUTPUT, "probability", risk_bands(tuned), _quantiles(reference))
+        output = Output(OUTPUT, "probability", risk_bands(tuned), quantiles(reference))
         schema = Schema(dataset.features, (output,), _population(dataset, project))
 
         def native(columns: Columns) -> dict[str, NDArray[np.float64]]:
@@ -75,9 +77,9 @@ class ChurnPipeline:
             importances=tuned.importances,
         )
 
-    def judge(self, dataset: Dataset, scores: Scores, champion: Scores | None) -> Judgement:
+    def judge(self, dataset: Dataset, fitted: Fitted, scores: Scores, champion: Champion) -> Judgement:  # noqa: ARG002 - the scores say it all
         """Against recency, logistic regression and the champion."""
-        return judge_classifier(dataset, LABEL, scores[OUTPUT], champion[OUTPUT] if champion else None)
+        return judge_classifier(dataset, LABEL, scores[OUTPUT], champion.scores[OUTPUT] if champion.scores else None)
 
 
 def risk_bands(tuned: Tuned) -> tuple[Band, ...]:
@@ -92,18 +94,17 @@ def risk_bands(tuned: Tuned) -> tuple[Band, ...]:
     return Band("LOW", 0.0), Band("MEDIUM", medium), Band("HIGH", high if high > medium else (1.0 + high) / 2.0)
 
 
-def _dataset(project: Project, tables: CustomerTables, as_of: dt.date | None, days: int) -> Dataset:
-    def labelled(date: dt.date) -> object:
-        return labelled_snapshot(tables, date, horizon_days=days, active_days=project.churn.active_days)
+def _dataset(project: Project, tables: CustomerTables, as_of: dt.date | None) -> Dataset:
+    days = churn_horizon(project.churn, tables, as_of) if tables.has_time_axis else 0
+
+    def answers(date: dt.date) -> ibis.Table:
+        return churned(tables, date, horizon_days=days, active_days=project.churn.active_days)
 
     if tables.has_time_axis:
-        return dated_dataset(project, tables, as_of, days, labelled, [LABEL])
-    return undated_dataset(project, tables, labelled(as_of or dt.datetime.now(tz=dt.UTC).date()), LABEL)
-
-
-def _quantiles(scores: NDArray[np.float64]) -> tuple[float, ...]:
-    # Interpolation may miss the order by the last bit.
-    return tuple(np.maximum.accumulate(np.percentile(scores, PERCENTS)).tolist())
+        question = Question(days, "churn.horizon_days", (LABEL,), answers)
+        return dated_dataset(project, tables, History.of(tables, as_of), question)
+    date = as_of or dt.datetime.now(tz=dt.UTC).date()
+    return undated_dataset(project, tables, labelled_snapshot(tables, date, answers(date)), LABEL)
 
 
 def _population(dataset: Dataset, project: Project) -> tuple[PopulationRule, ...]:

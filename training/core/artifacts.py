@@ -55,6 +55,8 @@ def write_artifacts(
         champion=judgement.champion,
         champion_version=champion,
         bundle_digest=digest,
+        requirements=judgement.requirements,
+        grade=judgement.grade,
     )
     facts = CardFacts(
         manifest=manifest,
@@ -84,6 +86,8 @@ def _write_papers(folder: Path, facts: CardFacts) -> None:
     (folder / PARITY_FILE).write_text(json.dumps(evidence["parity"], indent=1))
     (folder / COMPARISON_FILE).write_text(json.dumps(evidence["champion"], indent=1))
     (folder / CARD_FILE).write_text(model_card(facts))
+    for name, text in facts.judgement.documents.items():
+        (folder / name).write_text(text)
     plots = folder / PLOTS_FOLDER
     plots.mkdir()
     for one in facts.judgement.illustrations:

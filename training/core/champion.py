@@ -15,7 +15,7 @@ from model_registry.registry import CHAMPION
 from model_registry.servable import Servable
 
 if TYPE_CHECKING:
-    from model_registry.bundle import Bundle
+    from model_registry.bundle import Bundle, Manifest
     from model_registry.registry import Registry
     from training.core.dataset import Dataset
     from training.core.pipeline import Scores
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Champion:
-    """What the champion says. `scores` is None, and `warning` says why, where it cannot be asked."""
+    """What the champion says of the test part. `scores` is None, and `warning` says why, where it cannot be asked.
+
+    `manifest` is None where there is no champion, or no readable one.
+    """
 
     version: str = ""
     scores: Scores | None = None
+    manifest: Manifest | None = None
     warning: str = ""
 
 
@@ -47,7 +51,8 @@ def ask_champion(registry: Registry, name: str, dataset: Dataset) -> Champion:
         except (BundleError, FrameError, ScoringError) as error:
             return Champion(version.version, warning=f"Not compared with champion version {version.version}: {error}.")
     outputs = (output.name for output in servable.schema.outputs)
-    return Champion(version.version, dict(zip(outputs, values, strict=True)), _head_start(servable, dataset))
+    scores = dict(zip(outputs, values, strict=True))
+    return Champion(version.version, scores, servable.manifest, _head_start(servable, dataset))
 
 
 def _registered_bundle(folder: Path, digest: str) -> Bundle:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import lightgbm as lgb
 import numpy as np
 
-from training.core.booster import FIXED, THREADS, data_of, margins, with_float32_thresholds
+from training.core.booster import margins
 from training.core.dataset import design_matrix, in_graph_order
 from training.core.errors import TrainingError
 from training.core.platt import fit_line, sigmoid
+from training.core.search import Problem, refit, search
 from training.core.split import folds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import lightgbm as lgb
     from numpy.typing import NDArray
 
     from model_registry.schema import Feature
     from training.core.dataset import Rows
-    from training.core.split import Fold
+    from training.core.search import Parameters
 
-MOST_TREES = 800
-PATIENCE = 40
-"""Trees without a better log loss before a fold stops."""
-
-LEARNING: dict[str, float | int | str] = {
+LEARNING: Parameters = {
     "objective": "binary",
     "metric": "binary_logloss",
     "learning_rate": 0.03,
@@ -39,7 +35,7 @@ LEARNING: dict[str, float | int | str] = {
 """Slow and damped: a few thousand positives carry no more. Classes are never reweighted: AUC gains nothing by it
 and the probabilities are lost."""
 
-GRID: tuple[dict[str, float | int], ...] = tuple(
+GRID: tuple[Parameters, ...] = tuple(
     {"num_leaves": leaves, "feature_fraction": share, "min_data_in_leaf": 50}
     for leaves in (4, 7, 15)
     for share in (0.3, 0.6)
@@ -67,12 +63,14 @@ class Calibrated:
 class Tuned:
     """What tuning found out.
 
-    `parameters` and `trees` make the final booster; `held_out` are calibrated probabilities of the folds' held-out
-    customers with their `outcomes`; `log_loss` is the winner's, uncalibrated, mean over folds.
+    `parameters` and `trees` make the final booster, `candidate` is what the grid gave of them; `held_out` are
+    calibrated probabilities of the folds' held-out customers with their `outcomes`; `log_loss` is the winner's,
+    uncalibrated, mean over folds.
     """
 
     model: Calibrated
-    parameters: dict[str, float | int | str]
+    parameters: Parameters
+    candidate: Parameters
     trees: int
     log_loss: float
     held_out: NDArray[np.float64]
@@ -80,76 +78,39 @@ class Tuned:
     importances: dict[str, float]
 
 
-@dataclass(frozen=True)
-class _Trial:
-    parameters: dict[str, float | int]
-    trees: int
-    log_loss: float
-    margins: NDArray[np.float64]
-
-
 def tune(
-    rows: Rows, features: Sequence[Feature], label: str, horizon_days: int, progress: Callable[[str], None]
+    rows: Rows,
+    features: Sequence[Feature],
+    label: str,
+    horizon_days: int,
+    progress: Callable[[str], None],
+    grid: Sequence[Parameters] = GRID,
 ) -> Tuned:
     """Picks the grid's best by log loss on held-out folds, calibrates on the same folds, refits on all rows.
 
     Raises:
         TrainingError: no feature was worth a split, or the margins do not rank customers that were held out.
     """
-    matrix, labels = design_matrix(rows.columns, features), rows.labels[label]
-    ordered = in_graph_order(features)
-    parts = folds(rows, label, horizon_days)
-    trials = []
-    # Candidates side by side on one thread each: fits this small spend more on meeting than on work.
-    with ThreadPoolExecutor(THREADS) as pool:
-        trying = pool.map(lambda parameters: _try(parameters, matrix, labels, ordered, parts), GRID)
-        for number, trial in enumerate(trying, start=1):
-            trials.append(trial)
-            progress(f"tuning {number}/{len(GRID)}: held-out log loss {trial.log_loss:.4f}")
-    best = min(trials, key=lambda trial: trial.log_loss)
-    outcomes = np.concatenate([labels[held_out] for _, held_out in parts]).astype(np.float64)
-    booster = lgb.train(
-        {**FIXED, **LEARNING, **best.parameters}, data_of(matrix, labels, ordered), num_boost_round=best.trees
+    problem = Problem(
+        design_matrix(rows.columns, features),
+        rows.labels[label],
+        in_graph_order(features),
+        LEARNING,
+        folds(rows, label, horizon_days),
     )
-    gains = booster.feature_importance("gain")
-    if not gains.any():
-        raise TrainingError(
-            "no feature tells customers with the outcome from those without it; map more tables or columns in the "
-            "project, or train again when there is more data"
-        )
-    slope, intercept = _calibrate(best.margins, outcomes)
+    best = search(problem, grid, lambda line: progress(f"tuning {label} {line}"))
+    fit = refit(problem, best)
+    slope, intercept = _calibrate(best.margins, problem.outcomes)
     return Tuned(
-        model=Calibrated(with_float32_thresholds(booster), slope, intercept),
+        model=Calibrated(fit.booster, slope, intercept),
         parameters={**LEARNING, **best.parameters},
+        candidate=best.parameters,
         trees=best.trees,
-        log_loss=best.log_loss,
+        log_loss=best.loss,
         held_out=sigmoid(slope * best.margins + intercept),
-        outcomes=outcomes,
-        importances={feature.name: float(gain) for feature, gain in zip(ordered, gains / gains.sum(), strict=True)},
+        outcomes=problem.outcomes,
+        importances=fit.importances,
     )
-
-
-def _try(
-    parameters: dict[str, float | int],
-    matrix: NDArray[np.float32],
-    labels: NDArray[np.float32],
-    features: Sequence[Feature],
-    parts: Sequence[Fold],
-) -> _Trial:
-    trees, losses, held_out_margins = [], [], []
-    for fit, held_out in parts:
-        data = data_of(matrix[fit], labels[fit], features)
-        booster = lgb.train(
-            {**FIXED, **LEARNING, **parameters, "num_threads": 1},
-            data,
-            num_boost_round=MOST_TREES,
-            valid_sets=[data_of(matrix[held_out], labels[held_out], features, reference=data)],
-            callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
-        )
-        trees.append(booster.best_iteration)
-        losses.append(booster.best_score["valid_0"]["binary_logloss"])
-        held_out_margins.append(margins(booster, matrix[held_out]))
-    return _Trial(parameters, round(float(np.mean(trees))), float(np.mean(losses)), np.concatenate(held_out_margins))
 
 
 def _calibrate(held_out: NDArray[np.float64], outcomes: NDArray[np.float64]) -> tuple[float, float]:

@@ -87,6 +87,11 @@ class Dataset:
         return bool(self.window.test_snapshot)
 
     @property
+    def across_customers(self) -> bool:
+        """Whether the test part is other customers, and not a later moment."""
+        return self.window.last_snapshot == self.window.test_snapshot
+
+    @property
     def digest(self) -> str:
         """SHA-256 over all contents: names, dates, customers, values, labels."""
         digest = hashlib.sha256()

@@ -42,6 +42,7 @@ class Draft:
             trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
             dataset_digest=dataset.digest,
             code_digest=code_digest(),
+            constants=dict(fitted.constants),
         )
         nothing = Golden(dataset.test.columns.slice(0, 0), {})
         return cls(dataset, fitted, manifest, Servable(Bundle(manifest, fitted.graph, nothing, digest="")))

@@ -1,6 +1,7 @@
 """A training from tables to candidate: the same steps for every model.
 
-    read ─ check for leaks ─ fit ─ export ─ certify ─ judge ─ write the bundle ─ log the run ─ register ─ candidate
+    read ─ check for leaks ─ ask the champion ─ fit and export ─ certify ─ judge
+         ─ write the bundle ─ log the run ─ register ─ candidate
 
 Nothing is registered unless all of it succeeds.
 """
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from training.core.champion import Champion
     from training.core.dataset import Dataset
     from training.core.leaks import Suspect
-    from training.core.pipeline import Pipeline, Progress
+    from training.core.pipeline import FittedT, Pipeline, Progress
     from training.core.tracking import Tracker
 
 
@@ -68,7 +69,7 @@ class TrainingResult:
 
 
 def train(
-    pipeline: Pipeline,
+    pipeline: Pipeline[FittedT],
     project: Project,
     registry: Registry,
     tracker: Tracker,
@@ -97,16 +98,17 @@ def train(
     with clock.step("check for leaks"):
         suspects = find_suspects(dataset.train, dataset.features)
         require_acknowledged(suspects, project.training.acknowledge_leaks)
+    with clock.step("ask the champion"):
+        champion = ask_champion(registry, pipeline.name, dataset)
     with _run(tracker, pipeline.name) as run_id:
         with clock.step("fit"):
-            fitted = pipeline.fit(dataset, project, progress)
+            fitted = pipeline.fit(dataset, project, champion, progress)
         draft = Draft.of(pipeline.name, dataset, fitted, run_id)
         with clock.step("certify the graph"):
-            parity = certify(draft.servable, fitted.native, dataset.test.columns, fitted.thresholds)
+            parity = certify(draft.servable, fitted, dataset.test.columns)
         with clock.step("judge"):
-            champion = ask_champion(registry, pipeline.name, dataset)
-            judgement = pipeline.judge(dataset, draft.scores(), champion.scores)
-        warnings = tuple(_warnings(dataset, suspects, champion))
+            judgement = pipeline.judge(dataset, fitted, draft.scores(), champion)
+        warnings = (*_warnings(dataset, suspects, champion), *fitted.warnings)
         with tempfile.TemporaryDirectory() as folder:
             with clock.step("write the bundle"):
                 outcome = write_artifacts(Path(folder), draft, judgement, parity, champion.version, warnings)

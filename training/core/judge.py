@@ -10,6 +10,7 @@ from model_registry.evidence import Comparison
 from model_registry.promotion import NON_INFERIORITY_MARGIN
 from training.core.baselines import LOGISTIC, RECENCY, logistic_scores, recency_scores
 from training.core.evaluate import Bootstrap, advantage
+from training.core.grade import grade
 from training.core.pipeline import Illustration, Judgement
 from training.core.plots import calibration, deciles, discrimination
 
@@ -68,14 +69,16 @@ def judge_classifier(
     baselines.append(_compare(LOGISTIC, model, rivals[LOGISTIC], NON_INFERIORITY_MARGIN))
     if champion is not None:
         rivals[CHAMPION] = bootstrap.probabilities(champion.astype(np.float64))
+    metrics = _intervals(model)
     return Judgement(
-        metrics=_intervals(model),
+        metrics=metrics,
         others={name: _intervals(rival) for name, rival in rivals.items()},
         baselines=tuple(baselines),
         champion=_compare(CHAMPION, model, rivals[CHAMPION]) if champion is not None else None,
         illustrations=_illustrate(labels, curves),
         meanings=MEANINGS,
         limits=(*LIMITS, DATED_LIMIT) if dataset.has_time_axis else LIMITS,
+        grade=grade(DECIDING, metrics[DECIDING], baselines),
     )
 
 

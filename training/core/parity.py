@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from model_registry.schema import Schema
     from model_registry.servable import Servable
+    from training.core.pipeline import Fitted
 
     Native = Callable[[Columns], Mapping[str, NDArray[np.float64]]]
 
@@ -31,24 +32,24 @@ UNSEEN_CATEGORY = "never seen in training"
 EXTREMES = np.array([0.0, -0.0, 1.0, -1.0, 1e-38, 1e9, -1e9, 3e38, -3e38], np.float32)
 
 
-def certify(
-    servable: Servable, native: Native, holdout: Columns, thresholds: Mapping[int, NDArray[np.float32]]
-) -> Parity:
+def certify(servable: Servable, fitted: Fitted, holdout: Columns) -> Parity:
     """Compares the two on the holdout and on rows made from it to be awkward.
 
     Args:
         servable: the bundle's graph, as it will be served.
-        native: the trained model, float64 (N,) by output name.
+        fitted: the trained model, with where it decides.
         holdout: customers that did not train.
-        thresholds: by numeric column, the values that the trees split at.
 
     Raises:
         TrainingError: a deviation exceeds `LIMIT`; the model must not be registered.
     """
     deviations = {}
     rows = 0
-    for kind, columns in awkward_rows(servable.schema, holdout, thresholds):
-        deviations[kind] = _deviation(servable, native, columns)
+    kinds = [*awkward_rows(servable.schema, holdout, fitted.thresholds)]
+    if fitted.hard_rows is not None:
+        kinds.append(("hardest for this model", fitted.hard_rows))
+    for kind, columns in kinds:
+        deviations[kind] = _deviation(servable, fitted.native, columns)
         rows += len(columns)
     certificate = Parity(deviations, rows, LIMIT)
     if not certificate.passed:

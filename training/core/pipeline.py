@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from features.project import Project
     from model_registry.columns import Columns
-    from model_registry.evidence import Comparison, Interval
+    from model_registry.evidence import Comparison, Interval, Requirement
     from model_registry.schema import Schema
+    from training.core.champion import Champion
     from training.core.dataset import Dataset
 
     Progress = Callable[[str], None]
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 class Fitted:
     """A trained model, as its graph and as its native self.
 
-    `native` scores in float64 by output name; `thresholds` are where its trees split, by numeric column;
-    `importances` sum to one.
+    `native` scores in float64 by output name; `thresholds` are where it decides, by numeric column; `importances`
+    sum to one. `constants` go into the manifest. `hard_rows` are customers on whom the graph is likeliest to err, where
+    thresholds do not tell.
     """
 
     schema: Schema
@@ -38,6 +40,12 @@ class Fitted:
     thresholds: Mapping[int, NDArray[np.float32]]
     parameters: Mapping[str, float | int | str]
     importances: Mapping[str, float]
+    constants: Mapping[str, float] = field(default_factory=dict)
+    hard_rows: Columns | None = None
+    warnings: tuple[str, ...] = ()
+
+
+FittedT = TypeVar("FittedT", bound=Fitted)
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,9 @@ class Illustration:
 class Judgement:
     """What the test part says of the model: figures, the rules it is measured against, and the champion.
 
-    `others` are the metrics of the baselines and the champion by their names; `meanings` say in words what a metric
-    is; `limits` what not to conclude.
+    `others` are the metrics of the baselines and the champion by their names; `requirements` are what it must reach
+    by itself; `meanings` say in words what a metric is; `limits` what not to conclude. `grade` is one of `GRADES`.
+    `documents` are further pages for the run, by file name.
     """
 
     metrics: dict[str, Interval]
@@ -64,10 +73,13 @@ class Judgement:
     illustrations: tuple[Illustration, ...]
     meanings: dict[str, str] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    grade: str = ""
+    documents: dict[str, str] = field(default_factory=dict)
 
 
-class Pipeline(Protocol):
-    """One model's own part of a training."""
+class Pipeline(Protocol[FittedT]):
+    """One model's own part of a training. `FittedT` is what its `fit` hands to its `judge`."""
 
     @property
     def name(self) -> str:
@@ -81,8 +93,8 @@ class Pipeline(Protocol):
             TrainingError: there is too little to learn from.
         """
 
-    def fit(self, dataset: Dataset, project: Project, progress: Progress) -> Fitted:
+    def fit(self, dataset: Dataset, project: Project, champion: Champion, progress: Progress) -> FittedT:
         """Raises TrainingError where nothing can be learnt."""
 
-    def judge(self, dataset: Dataset, scores: Scores, champion: Scores | None) -> Judgement:
+    def judge(self, dataset: Dataset, fitted: FittedT, scores: Scores, champion: Champion) -> Judgement:
         """Judges the graph's scores of the test part, beside the champion's if there is one."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from features.behaviour import feature_specs
-from features.snapshot import data_window, to_arrow
+from features.horizon import HISTORY_HORIZONS
+from features.snapshot import data_window, labelled_snapshot, to_arrow
 from model_registry.bundle import TrainingWindow
 from training.core.dataset import Rows, make_dataset, rows_from_arrow
 from training.core.eligibility import MINIMUM_TRAINING, require_both_outcomes
 from training.core.errors import TrainingError
-from training.core.split import last_whole_day, plan_windows, split_customers
+from training.core.split import Windows, last_whole_day, plan_windows, split_customers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import ibis
+    from numpy.typing import NDArray
 
     from features.project import Project
     from features.specs import FeatureSpec
@@ -27,7 +30,51 @@ if TYPE_CHECKING:
     from training.core.dataset import Dataset
 
 
-def chosen_specs(project: Project, tables: CustomerTables) -> tuple[FeatureSpec, ...]:
+@dataclass(frozen=True)
+class History:
+    """What a training may read: from `first`, the moment of the first transaction, to the midnight `stand`."""
+
+    first: dt.datetime
+    stand: dt.date
+
+    @classmethod
+    def of(cls, tables: CustomerTables, as_of: dt.date | None) -> History:
+        """The history up to `as_of`, by default up to the data's last midnight.
+
+        Raises:
+            TrainingError: the data ends before `as_of`.
+        """
+        first, last = data_window(tables)
+        stand = as_of or last_whole_day(last)
+        if stand > last_whole_day(last) + dt.timedelta(days=1):
+            raise TrainingError(
+                f"the data ends on {last.date()}, so labels up to {stand} have not closed; give an earlier --as-of"
+            )
+        return cls(first, stand)
+
+    @property
+    def days(self) -> int:
+        return (self.stand - self.first.date()).days
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model asks about the customers of a moment.
+
+    `answers` gives `customer` and the `labels` for a date; they close `horizon_days` later, which `key` sets in the
+    project. `by_category` takes the features of single categories too. `across_customers` allows to split customers
+    where the history is too short for an earlier snapshot to train.
+    """
+
+    horizon_days: int
+    key: str
+    labels: tuple[str, ...]
+    answers: Callable[[dt.date], ibis.Table]
+    by_category: bool = False
+    across_customers: bool = False
+
+
+def chosen_specs(project: Project, tables: CustomerTables, *, by_category: bool = False) -> tuple[FeatureSpec, ...]:
     """The features that the tables tell, without those that the project drops.
 
     Raises:
@@ -41,7 +88,9 @@ def chosen_specs(project: Project, tables: CustomerTables) -> tuple[FeatureSpec,
                 near = difflib.get_close_matches(name, names, n=1)
                 hint = f"the nearest is {near[0]}" if near else f"there are: {', '.join(names)}"
                 raise TrainingError(f"{project.file}: training.{key} names {name!r}, which is no feature; {hint}")
-    kept = tuple(spec for spec in specs if spec.name not in project.training.drop_features)
+    kept = tuple(
+        spec for spec in specs if spec.name not in project.training.drop_features and (by_category or not spec.category)
+    )
     if not any(spec.kind == "numeric" for spec in kept):
         raise TrainingError(
             f"{project.file}: no numeric feature is left to learn from; map more columns or shorten "
@@ -50,51 +99,27 @@ def chosen_specs(project: Project, tables: CustomerTables) -> tuple[FeatureSpec,
     return kept
 
 
-def dated_dataset(
-    project: Project,
-    tables: CustomerTables,
-    as_of: dt.date | None,
-    horizon_days: int,
-    labelled: Callable[[dt.date], ibis.Table],
-    labels: Sequence[str],
-) -> Dataset:
-    """Training snapshots and a test snapshot, laid out backwards from `as_of` (by default the data's last midnight).
-
-    Args:
-        project: the business.
-        tables: its tables.
-        as_of: nothing from this day on is read.
-        horizon_days: days that a label needs to close.
-        labelled: the snapshot of a date with its labels: `customer_id`, features, labels.
-        labels: the names of the labels.
+def dated_dataset(project: Project, tables: CustomerTables, history: History, question: Question) -> Dataset:
+    """Training snapshots and a test snapshot, laid out backwards from where the history stands.
 
     Raises:
         TrainingError: the history is too short.
     """
-    first, last = data_window(tables)
-    stand = as_of or last_whole_day(last)
-    if stand > last_whole_day(last) + dt.timedelta(days=1):
-        raise TrainingError(
-            f"the data ends on {last.date()}, so labels up to {stand} have not closed; give an earlier --as-of"
-        )
-    windows = plan_windows(
-        stand,
-        first,
-        horizon_days=horizon_days,
-        active_days=project.churn.active_days,
-        snapshots=project.training.snapshots,
-        spacing_days=project.training.spacing_days,
-    )
-    specs = chosen_specs(project, tables)
-    read = {date: to_arrow(labelled(date)) for date in (*windows.train, windows.test)}
-    rows = {date: rows_from_arrow(table, specs, labels, np.datetime64(date)) for date, table in read.items()}
+    windows = _plan(project, history, question)
+    specs = chosen_specs(project, tables, by_category=question.by_category)
+    read = {
+        date: to_arrow(labelled_snapshot(tables, date, question.answers(date)))
+        for date in sorted({*windows.train, windows.test})
+    }
+    rows = {date: rows_from_arrow(table, specs, question.labels, np.datetime64(date)) for date, table in read.items()}
+    window = TrainingWindow(*(date.isoformat() for date in (windows.train[0], windows.train[-1], windows.test)))
+    test, test_table = rows[windows.test], read[windows.test]
+    if windows.train != (windows.test,):
+        train = Rows.concatenate([rows[date] for date in windows.train])
+        return make_dataset(specs, train, test, test_table, question.horizon_days, window)
+    fit, held_out = _parted(test, question.labels[0], "history holds no earlier snapshot, so the table of customers")
     return make_dataset(
-        specs,
-        Rows.concatenate([rows[date] for date in windows.train]),
-        rows[windows.test],
-        read[windows.test],
-        horizon_days,
-        TrainingWindow(*(date.isoformat() for date in (windows.train[0], windows.train[-1], windows.test))),
+        specs, test.at(fit), test.at(held_out), test_table.take(held_out), question.horizon_days, window
     )
 
 
@@ -107,6 +132,27 @@ def undated_dataset(project: Project, tables: CustomerTables, labelled: ibis.Tab
     specs = chosen_specs(project, tables)
     table = to_arrow(labelled)
     rows = rows_from_arrow(table, specs, [label], None)
-    require_both_outcomes("table of customers", rows, label, MINIMUM_TRAINING)
-    train, test = split_customers(rows, label)
-    return make_dataset(specs, rows.at(train), rows.at(test), table.take(test), 0, TrainingWindow())
+    fit, held_out = _parted(rows, label, "table of customers")
+    return make_dataset(specs, rows.at(fit), rows.at(held_out), table.take(held_out), 0, TrainingWindow())
+
+
+def _plan(project: Project, history: History, question: Question) -> Windows:
+    horizon = dt.timedelta(days=question.horizon_days)
+    # One horizon less holds one to look back on and one to foresee, and no label that had closed in between.
+    if question.across_customers and history.days // question.horizon_days == HISTORY_HORIZONS - 1:
+        test = history.stand - horizon
+        return Windows((test,), test)
+    return plan_windows(
+        history.stand,
+        history.first,
+        horizon_days=question.horizon_days,
+        key=question.key,
+        active_days=project.churn.active_days,
+        snapshots=project.training.snapshots,
+        spacing_days=project.training.spacing_days,
+    )
+
+
+def _parted(rows: Rows, label: str, what: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    require_both_outcomes(what, rows, label, MINIMUM_TRAINING)
+    return split_customers(rows, label)

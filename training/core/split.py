@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
+from features.horizon import HISTORY_HORIZONS
 from training.core.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -20,16 +21,16 @@ CHAINED_FOLDS = 3
 CUSTOMER_FOLDS = 5
 TEST_SHARE = 0.25
 SEED = 7
-HISTORY_HORIZONS = 3
-"""History that a horizon needs: one to look back on, one to learn from, one to test on."""
-
 Fold = tuple["NDArray[np.intp]", "NDArray[np.intp]"]
 """Positions that fit and positions that are predicted."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Snapshot dates. `train` ascends; its last label closes at the latest when `test` opens."""
+    """Snapshot dates. `train` ascends; its last label closes at the latest when `test` opens.
+
+    Where customers are split instead, `train` is `test` alone.
+    """
 
     train: tuple[dt.date, ...]
     test: dt.date
@@ -41,12 +42,20 @@ def last_whole_day(last: dt.datetime) -> dt.date:
 
 
 def plan_windows(
-    as_of: dt.date, first: dt.datetime, *, horizon_days: int, active_days: int, snapshots: int, spacing_days: int
+    as_of: dt.date,
+    first: dt.datetime,
+    *,
+    horizon_days: int,
+    key: str,
+    active_days: int,
+    snapshots: int,
+    spacing_days: int,
 ) -> Windows:
     """Stands at `as_of` and lays the snapshots out backwards.
 
     The test snapshot's labels close at `as_of`. Training snapshots end one horizon before it, `spacing_days` apart;
-    those with less than `active_days` of data (which begins at `first`) behind them are left out.
+    those with less than `active_days` of data (which begins at `first`) behind them are left out. `key` sets the
+    horizon in the project.
 
     Raises:
         TrainingError: the history is too short.
@@ -55,7 +64,7 @@ def plan_windows(
     if history < HISTORY_HORIZONS * horizon_days:
         raise TrainingError(
             f"the data covers {history} days up to {as_of}, and a horizon of {horizon_days} days needs "
-            f"{HISTORY_HORIZONS * horizon_days}; shorten churn.horizon_days, or train again when there is more"
+            f"{HISTORY_HORIZONS * horizon_days}; shorten {key}, or train again when there is more"
         )
     horizon = dt.timedelta(days=horizon_days)
     test = as_of - horizon
@@ -67,7 +76,7 @@ def plan_windows(
         raise TrainingError(
             f"no training snapshot fits: the data begins on {first.date()}, customers are looked back on for "
             f"{active_days} days, and two horizons of {horizon_days} days must pass before {as_of}; "
-            "shorten churn.active_days or churn.horizon_days, or train again when there is more"
+            f"shorten churn.active_days or {key}, or train again when there is more"
         )
     return Windows(train, test)
 
@@ -82,19 +91,19 @@ def folds(rows: Rows, label: str, horizon_days: int) -> list[Fold]:
     horizon = np.timedelta64(horizon_days, "D")
     for date in np.unique(rows.dates[~np.isnat(rows.dates)])[-CHAINED_FOLDS:]:
         closed = np.flatnonzero(rows.dates + horizon <= date)
-        if len(np.unique(rows.labels[label][closed])) > 1:
+        if len(np.unique(rows.labels[label][closed] > 0)) > 1:
             chained.append((closed, np.flatnonzero(rows.dates == date)))
     return chained or _customer_folds(rows, label)
 
 
 def split_customers(rows: Rows, label: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Training and test positions where there is no time axis: stratified by label, the same on every run."""
+    """Training and test positions where time cannot part them: stratified by label, the same on every run."""
     train, test = train_test_split(
-        np.arange(len(rows)), test_size=TEST_SHARE, stratify=rows.labels[label], random_state=SEED
+        np.arange(len(rows)), test_size=TEST_SHARE, stratify=rows.labels[label] > 0, random_state=SEED
     )
     return np.sort(train), np.sort(test)
 
 
 def _customer_folds(rows: Rows, label: str) -> list[Fold]:
     splitter = StratifiedGroupKFold(CUSTOMER_FOLDS, shuffle=True, random_state=SEED)
-    return list(splitter.split(rows.columns.numeric, rows.labels[label], rows.customer_ids))
+    return list(splitter.split(rows.columns.numeric, rows.labels[label] > 0, rows.customer_ids))

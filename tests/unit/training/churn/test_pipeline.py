@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model_registry.schema import QUANTILES, Output
+from model_registry.schema import Output
 from tests.support.learning import HORIZON, LABEL, dataset
-from training.churn.pipeline import _quantiles, risk_bands
+from training.churn.pipeline import risk_bands
 from training.core.classifier import tune
 
 DATA = dataset()
@@ -25,11 +25,3 @@ def test_bands_lie_at_the_average_and_at_one_half_and_ascend(average: float, med
     assert [band.threshold for band in bands] == pytest.approx([0.0, medium, high], rel=1e-6)
     assert all(band.threshold == float(np.float32(band.threshold)) for band in bands)
     Output("churn_probability", "probability", bands)
-
-
-def test_the_reference_ascends_from_the_lowest_score_to_the_highest() -> None:
-    scores = np.random.default_rng(0).random(500)
-    reference = _quantiles(scores)
-    assert len(reference) == QUANTILES
-    assert (reference[0], reference[-1]) == (scores.min(), scores.max())
-    assert list(reference) == sorted(reference)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from model_registry.columns import Columns
+    from training.core.champion import Champion
     from training.core.dataset import Dataset
     from training.core.pipeline import Judgement, Progress, Scores
 
@@ -52,7 +53,7 @@ class SmallPipeline:
     def dataset(self, project: Project, as_of: dt.date | None) -> Dataset:
         return self.data
 
-    def fit(self, dataset: Dataset, project: Project, progress: Progress) -> Fitted:
+    def fit(self, dataset: Dataset, project: Project, champion: Champion, progress: Progress) -> Fitted:
         tuned = tune(dataset.train, dataset.features, LABEL, HORIZON, progress)
         schema = Schema(dataset.features, (Output(OUTPUT, "probability"),))
 
@@ -68,8 +69,8 @@ class SmallPipeline:
             importances=tuned.importances,
         )
 
-    def judge(self, dataset: Dataset, scores: Scores, champion: Scores | None) -> Judgement:
-        return judge_classifier(dataset, LABEL, scores[OUTPUT], champion[OUTPUT] if champion else None)
+    def judge(self, dataset: Dataset, fitted: Fitted, scores: Scores, champion: Champion) -> Judgement:
+        return judge_classifier(dataset, LABEL, scores[OUTPUT], champion.scores[OUTPUT] if champion.scores else None)
 
 
 @dataclass
@@ -239,7 +240,7 @@ def test_a_champion_that_is_not_the_registered_bundle_is_not_compared(desk: Desk
 
 def test_the_text_of_a_library_stays_out_of_the_run(desk: Desk) -> None:
     class Broken(SmallPipeline):
-        def fit(self, dataset: Dataset, project: Project, progress: Progress) -> Fitted:
+        def fit(self, dataset: Dataset, project: Project, champion: Champion, progress: Progress) -> Fitted:
             raise ValueError("could not convert string to float: 'Alice'")
 
     with pytest.raises(ValueError, match="Alice"):

@@ -21,6 +21,7 @@ from training.core.errors import TrainingError
 from training.core.golden import MISSING_ROWS, PLAIN_ROWS, UNSEEN_ROWS, golden_rows
 from training.core.graph import MATRIX, TREES, probability_graph, tree_nodes
 from training.core.parity import LIMIT, UNSEEN_CATEGORY, awkward_rows, certify
+from training.core.pipeline import Fitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ def native(columns: Columns) -> dict[str, np.ndarray]:
 
 
 def certificate(graph: bytes) -> Parity:
-    return certify(servable(graph), native, DATA.test.columns, THRESHOLDS)
+    return certify(servable(graph), Fitted(SCHEMA, graph, native, THRESHOLDS, {}, {}), DATA.test.columns)
 
 
 def damaged(change: Callable[[onnx.ModelProto], None]) -> bytes:
@@ -184,9 +185,9 @@ def test_a_graph_of_numbers_alone_takes_numbers_alone() -> None:
     def scores(rows: Columns) -> dict[str, np.ndarray]:
         return {OUTPUT: model.probabilities(design_matrix(rows, numeric))}
 
-    parity = certify(
-        servable(probability_graph(schema, {OUTPUT: model}), schema), scores, holdout, thresholds(model.booster)
-    )
+    graph = probability_graph(schema, {OUTPUT: model})
+    fitted = Fitted(schema, graph, scores, thresholds(model.booster), {}, {})
+    parity = certify(servable(graph, schema), fitted, holdout)
     assert parity.passed
     assert "unseen and missing categories" not in parity.deviations
 

@@ -14,6 +14,7 @@ from training.core.dataset import Rows
 from training.core.errors import TrainingError
 from training.core.split import folds, last_whole_day, plan_windows, split_customers
 
+KEY = "churn.horizon_days"
 FIRST = dt.datetime.fromisoformat("2017-01-01T11:53")
 
 
@@ -29,7 +30,9 @@ def rows(dates: list[str], customers: int, positives: int) -> Rows:
 
 
 def test_the_example_is_laid_out_as_documented() -> None:
-    windows = plan_windows(dt.date(2017, 12, 31), FIRST, horizon_days=30, active_days=90, snapshots=7, spacing_days=30)
+    windows = plan_windows(
+        dt.date(2017, 12, 31), FIRST, horizon_days=30, key=KEY, active_days=90, snapshots=7, spacing_days=30
+    )
     assert windows.test == dt.date(2017, 12, 1)
     assert windows.train[0] == dt.date(2017, 5, 5)
     assert windows.train[-1] == dt.date(2017, 11, 1)
@@ -37,7 +40,9 @@ def test_the_example_is_laid_out_as_documented() -> None:
 
 
 def test_snapshots_without_a_window_behind_them_are_left_out() -> None:
-    windows = plan_windows(dt.date(2017, 12, 31), FIRST, horizon_days=30, active_days=90, snapshots=50, spacing_days=30)
+    windows = plan_windows(
+        dt.date(2017, 12, 31), FIRST, horizon_days=30, key=KEY, active_days=90, snapshots=50, spacing_days=30
+    )
     # The first of April is 90 days after the first of January.
     assert windows.train[0] == dt.date(2017, 4, 5)
 
@@ -54,7 +59,7 @@ def test_every_training_label_closes_before_the_test_opens(
 ) -> None:
     try:
         windows = plan_windows(
-            as_of, FIRST, horizon_days=horizon, active_days=active, snapshots=snapshots, spacing_days=spacing
+            as_of, FIRST, horizon_days=horizon, key=KEY, active_days=active, snapshots=snapshots, spacing_days=spacing
         )
     except TrainingError:
         return
@@ -69,7 +74,9 @@ def test_every_training_label_closes_before_the_test_opens(
 @pytest.mark.parametrize(("day", "message"), [("2017-03-30", "covers 88 days"), ("2017-04-05", "no training snapshot")])
 def test_too_short_a_history_is_refused_with_figures(day: str, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
-        plan_windows(dt.date.fromisoformat(day), FIRST, horizon_days=30, active_days=90, snapshots=7, spacing_days=30)
+        plan_windows(
+            dt.date.fromisoformat(day), FIRST, horizon_days=30, key=KEY, active_days=90, snapshots=7, spacing_days=30
+        )
 
 
 def test_an_unfinished_day_is_not_read() -> None:
@@ -103,7 +110,7 @@ def test_a_past_of_one_outcome_predicts_nothing() -> None:
 
 def test_more_snapshots_than_the_calendar_has_are_as_many_as_fit() -> None:
     windows = plan_windows(
-        dt.date(2017, 12, 31), FIRST, horizon_days=30, active_days=90, snapshots=10**6, spacing_days=30
+        dt.date(2017, 12, 31), FIRST, horizon_days=30, key=KEY, active_days=90, snapshots=10**6, spacing_days=30
     )
     assert len(windows.train) == 8
     assert windows.train[0] == dt.date(2017, 4, 5)
