@@ -28,7 +28,6 @@ from benchmarks.model import SCHEMA, customers, release_benchmark_model
 from model_registry.servable import Servable
 from regulars.churn.v1 import churn_pb2
 from services.client import ChurnClient, customer, customer_table
-from services.client.churn import prediction_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +161,7 @@ def check_answers(target: str, bundle: Bundle) -> None:
     with ChurnClient(target) as client:
         ids = [str(row) for row in range(BATCH_ROWS)]
         table = customer_table(ids, dict(zip(NAMES, rows.numeric.T, strict=True)), {})
-        served = prediction_columns(client.batch_predict(table).predictions)["churn_probability"]
+        served = client.columns(client.batch_predict(table).predictions)["churn_probability"]
         assert served.tobytes() == expected.tobytes()
         one = client.predict("0", dict(zip(NAMES, rows.numeric[0].tolist(), strict=True)))
         assert one.prediction.churn_probability == expected[0].item()

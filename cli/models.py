@@ -1,3 +1,3 @@
 """The models of the suite: the one list that the command reads."""
 
-MODELS = ("churn",)
+MODELS = ("churn", "propensity", "cltv", "clustering")

@@ -18,11 +18,13 @@ from regulars.scoring.v1 import scoring_pb2
 from services.batch import job
 from services.batch.customers import read_batches
 from services.batch.engines import score_locally, score_remotely
-from services.client import ChurnClient
+from services.client import load_client
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
+
+    from services.client import AnyClient
 
 
 def score(options: argparse.Namespace) -> int:
@@ -31,8 +33,8 @@ def score(options: argparse.Namespace) -> int:
         raise CommandError("give --target to score through a server, or --bundles to score here; not both")
     versions: set[str] = set()
     if options.target:
-        with ChurnClient(options.target) as client:
-            schema = _served_schema(client)
+        with load_client(options.model)(options.target) as client:
+            schema = _served_schema(client, options.model)
             summary = _run(options, schema, partial(score_remotely, client, schema, versions=versions), versions)
     else:
         bundles = options.bundles or load_project(options.project).registry.bundles
@@ -63,13 +65,15 @@ def _load(bundles: Path, model: str) -> tuple[Servable, str]:
     return servable, f"{release.version} ({release.digest[:12]})"
 
 
-def _served_schema(client: ChurnClient) -> Schema:
-    model = client.get_model().model
+def _served_schema(client: AnyClient, wanted: str) -> Schema:
+    served = client.get_model()
+    if served.model_version.name != wanted:
+        raise CommandError(f"that server serves {served.model_version.name}, not {wanted}; give the port of {wanted}")
     kinds = {scoring_pb2.FEATURE_KIND_NUMERIC: "numeric", scoring_pb2.FEATURE_KIND_CATEGORICAL: "categorical"}
     return Schema(
         features=tuple(
             Feature(entry.name, kinds[entry.kind], nullable=entry.nullable)  # type: ignore[arg-type]  # the two kinds
-            for entry in model.inputs
+            for entry in served.model.inputs
         ),
         outputs=(),
     )

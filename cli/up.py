@@ -35,8 +35,9 @@ def up(options: argparse.Namespace) -> int:
     registry = MlflowRegistry(project.registry.tracking_uri)
     bundles = project.registry.bundles
     ready = [model for model in MODELS if registry.resolve(model, CHAMPION) is not None]
+    absent = [model for model in MODELS if model not in ready]
     if not ready:
-        raise CommandError("no model has a champion yet; run 'regulars train all', then 'regulars promote churn'")
+        raise CommandError("no model has a champion yet; run 'regulars train all', then 'regulars promote MODEL'")
     for model in ready:
         sync_once(registry, model, CHAMPION, bundles)
     logs.configure("INFO")
@@ -52,6 +53,8 @@ def up(options: argparse.Namespace) -> int:
         for follower in followers:
             follower.start()
         table("serving", ("model", "gRPC", "metrics"), [_addresses(model) for model in ready])
+        if absent:
+            out.print(f"without a champion, and not served: {', '.join(absent)}")
         out.print("Ctrl-C stops them")
         return _wait(servers, stop)
     finally:

@@ -17,25 +17,27 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
 from cli.console import out, table
+from cli.models import MODELS
 from features.project import load_project
 from model_registry.mlflow_registry import MlflowRegistry
-from services.client import CallError, ChurnClient
+from services.client import CallError, ChurnClient, CltvClient, ClusteringClient, PropensityClient
+from services.core.service import load_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from model_registry.registry import RegisteredVersion
-    from regulars.churn.v1.churn_pb2 import PredictChurnResponse
+
+    Features = dict[str, float | str | None]
 
 HERE = Path(__file__).parent
 DEMO = Path(".demo")
 PROJECT = DEMO / "regulars.toml"
-BUNDLES = DEMO / "bundles"
 CUSTOMERS = DEMO / "customers.parquet"
 SCORES = DEMO / "scores"
 
@@ -54,7 +56,7 @@ class Load:
     """Callers that score one household after another until they are stopped. `served` counts answers by version."""
 
     target: str
-    households: list[tuple[str, dict[str, float | str | None]]]
+    households: list[tuple[str, Features]]
     served: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -102,30 +104,31 @@ def main() -> int:
 
     step("Features of every household, as of the first date")
     regulars("features", "build", "--as-of", FIRST_DATE, "--out", CUSTOMERS)
-    step("Train churn as of the first date, and promote it")
-    regulars("train", "churn", "--as-of", FIRST_DATE)
-    regulars("promote", "churn")
-    step("Follow the champion and serve it")
-    regulars("sync", "churn@champion", "--to", BUNDLES, project=True)
-    with follower(), server() as (target, metrics):
+    step("Train all four models as of the first date, and promote them")
+    regulars("train", "all", "--as-of", FIRST_DATE)
+    for model in MODELS:
+        regulars("promote", model)
+    step("Serve the champions, each in a process of its own")
+    with up():
         households = read_households()
-        step("Score one household through PredictChurn")
-        with ChurnClient(target) as client:
-            show(client.predict(*households[0]))
-            step("Score every household through StreamPredictChurn")
-            regulars("score", "churn", "--input", CUSTOMERS, "--output", SCORES, "--target", target)
-            step(f"Train again {LATER_DATE}, and promote while {CALLERS} callers score without a pause")
-            load = Load(target, households)
-            with load.running():
-                regulars("train", "churn", "--as-of", LATER_DATE)
-                regulars("promote", "churn")
-                swapped = wait_for_version(client, "2")
-                time.sleep(2)
+        step("Score one household through each service")
+        for show in (show_churn, show_propensity, show_value, show_cluster):
+            show(*households[0])
+        step("Score every household through each service's stream")
+        for model in MODELS:
+            regulars("score", model, "--input", CUSTOMERS, "--output", SCORES / model, "--target", target(model))
+        step(f"Train churn again {LATER_DATE}, and promote while {CALLERS} callers score without a pause")
+        load = Load(target("churn"), households)
+        with load.running(), ChurnClient(target("churn")) as client:
+            regulars("train", "churn", "--as-of", LATER_DATE)
+            regulars("promote", "churn")
+            swapped = wait_for_version(client, "2")
+            time.sleep(2)
         regulars("models")
         passed = swapped and not load.failures
         report(load, swapped=swapped, seconds=time.perf_counter() - began)
         if options.keep and passed:
-            keep(target, metrics, households[0])
+            keep(households[0])
     return 0 if passed else 1
 
 
@@ -145,47 +148,40 @@ def regulars(*arguments: object, project: bool = True) -> None:
 
 
 @contextmanager
-def follower() -> Iterator[None]:
-    words = ["sync", "churn@champion", "--to", str(BUNDLES), "--watch", "--project", str(PROJECT)]
+def up() -> Iterator[None]:
+    """Runs `regulars up` until the end of the block, once every model is served."""
+    words = ["up", "--project", str(PROJECT)]
     out.print(f"[dim]$ regulars {' '.join(words)} &[/]")
-    with (DEMO / "sync.log").open("w") as log, running([*REGULARS, *words], log):
-        yield
+    path = DEMO / "up.log"
+    with path.open("w") as log:
+        process = subprocess.Popen([*REGULARS, *words], stderr=log, stdout=log)  # noqa: S603 - our own command
+        try:
+            for model in MODELS:
+                wait_until_served(model, process, path)
+                out.print(f"{model} is served on {target(model)}")
+            yield
+        finally:
+            process.terminate()
+            process.wait()
 
 
-@contextmanager
-def server() -> Iterator[tuple[str, str]]:
-    """Starts the server on free ports; yields its address and that of its metrics."""
-    words = ["serve", "churn", "--bundles", str(BUNDLES), "--port", "0"]
-    out.print(f"[dim]$ regulars {' '.join(words)} &[/]")
-    path = DEMO / "server.log"
-    with path.open("w") as log, running([*REGULARS, *words], log) as process:
-        listening = wait_for_event(path, "listening", process)
-        address = f"127.0.0.1:{listening['port']}"
-        out.print(f"serving on {address}")
-        yield address, f"http://127.0.0.1:{listening['metrics_port']}/metrics"
+def target(model: str) -> str:
+    return f"127.0.0.1:{load_service(model).PORT}"
 
 
-@contextmanager
-def running(command: list[str], log: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, stderr=log, stdout=log)  # noqa: S603 - our own command
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
+def wait_until_served(model: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    with ChurnClient(target(model)) as client:
+        while process.poll() is None:
+            try:
+                client.get_model()
+            except CallError:
+                time.sleep(0.1)
+            else:
+                return
+    sys.exit(f"the servers ended with status {process.returncode}:\n{log.read_text()}")
 
 
-def wait_for_event(log: Path, event: str, process: subprocess.Popen[bytes]) -> dict[str, str]:
-    while process.poll() is None:
-        for line in log.read_text().splitlines():
-            entry: dict[str, str] = json.loads(line)
-            if entry["event"] == event:
-                return entry
-        time.sleep(0.05)
-    sys.exit(f"the server ended with status {process.returncode}:\n{log.read_text()}")
-
-
-def read_households() -> list[tuple[str, dict[str, float | str | None]]]:
+def read_households() -> list[tuple[str, Features]]:
     rows = pq.read_table(CUSTOMERS).to_pylist()
     return [(row.pop("customer_id"), {name: known(value) for name, value in row.items()}) for row in rows]
 
@@ -204,23 +200,48 @@ def wait_for_version(client: ChurnClient, version: str) -> bool:
     return False
 
 
-def show(response: PredictChurnResponse) -> None:
-    prediction = response.prediction
+def show_churn(identifier: str, features: Features) -> None:
+    with ChurnClient(target("churn")) as client:
+        response = client.predict(identifier, features)
+    answer = response.prediction
     out.print(
-        f"household {prediction.customer_id}: churns within {response.horizon_days} days with probability "
-        f"{prediction.churn_probability:.3f} (percentile {prediction.percentile:.0f})"
-        if prediction.HasField("churn_probability")
-        else f"household {prediction.customer_id}: not scored"
+        f"household {identifier} leaves within {response.horizon_days} days with probability "
+        f"{answer.churn_probability:.3f} (percentile {answer.percentile:.0f})"
     )
 
 
+def show_propensity(identifier: str, features: Features) -> None:
+    with PropensityClient(target("propensity")) as client:
+        response = client.predict(identifier, features)
+    answer = response.prediction
+    ranked = ", ".join(f"{one.category} {one.purchase_probability:.2f}" for one in answer.categories)
+    out.print(f"it buys within {response.horizon_days} days with {answer.purchase_probability:.3f}: {ranked}")
+
+
+def show_value(identifier: str, features: Features) -> None:
+    with CltvClient(target("cltv")) as client:
+        response = client.predict(identifier, features)
+    answer = response.prediction
+    out.print(
+        f"it brings {answer.expected_value:.0f} {response.currency} within {response.horizon_days} days, "
+        f"{answer.lower_bound:.0f} to {answer.upper_bound:.0f} with {response.interval_level:.0%}: tier {answer.tier}"
+    )
+
+
+def show_cluster(identifier: str, features: Features) -> None:
+    with ClusteringClient(target("clustering")) as client:
+        answer = client.predict(identifier, features).assignment
+    scores = f"{answer.recency_score}{answer.frequency_score}{answer.monetary_score}"
+    out.print(f"it is one of segment {answer.cluster_id}, {answer.cluster_name} (RFM {scores})")
+
+
 def report(load: Load, *, swapped: bool, seconds: float) -> None:
-    manifest = json.loads((SCORES / "manifest.json").read_text())
     registry = MlflowRegistry(load_project(PROJECT).registry.tracking_uri)
+    versions = [version for model in MODELS for version in registry.versions(model)[::-1]]
     answers = ", ".join(f"{count:,} by version {version}" for version, count in sorted(load.served.items()))
     rows = [
-        *((f"version {version.version}", figures(registry, version)) for version in registry.versions("churn")[::-1]),
-        ("scores", f"{manifest['rows']:,} households in {SCORES / 'scores.parquet'}"),
+        *((f"{version.name} {version.version}", figures(registry, version)) for version in versions),
+        *((f"{model} scores", scored(model)) for model in MODELS),
         ("promotion under load", "served" if swapped else f"NOT served within {SWAP_SECONDS:.0f} s"),
         ("requests during it", f"{sum(load.served.values()):,}: {answers}"),
         ("failed", f"{len(load.failures)}" + (f", first: {load.failures[0]}" if load.failures else "")),
@@ -233,14 +254,22 @@ def report(load: Load, *, swapped: bool, seconds: float) -> None:
     table("demo", ("", ""), rows)
 
 
+def scored(model: str) -> str:
+    folder = SCORES / model
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return f"{manifest['rows']:,} households in {folder / 'scores.parquet'}"
+
+
 def figures(registry: MlflowRegistry, version: RegisteredVersion) -> str:
     evidence = registry.evidence(version)
-    auc, brier = evidence.metrics["auc"], evidence.metrics["brier"]
-    above = ", ".join(f"{one.difference.estimate:+.3f} on {one.other}" for one in evidence.baselines)
-    return f"AUC {auc.estimate:.3f} ({above}), Brier {brier.estimate:.3f}"
+    metric = evidence.baselines[0].metric
+    above = ", ".join(
+        f"{one.difference.estimate:+.3f} on {one.other}" for one in evidence.baselines if one.metric == metric
+    )
+    return f"{evidence.grade}: {metric} {evidence.metrics[metric].estimate:.3f} ({above})"
 
 
-def keep(target: str, metrics: str, household: tuple[str, dict[str, float | str | None]]) -> None:
+def keep(household: tuple[str, Features]) -> None:
     identifier, features = household
     customer = {
         "id": identifier,
@@ -249,10 +278,11 @@ def keep(target: str, metrics: str, household: tuple[str, dict[str, float | str 
     }
     request = DEMO / "request.json"
     request.write_text(json.dumps({"customer": customer}, indent=1) + "\n")
-    call = f"http://{target}/regulars.churn.v1.ChurnService/PredictChurn"
-    out.print(f"\nThe server stays up on {target}; metrics are at {metrics}. Call it from another terminal:\n")
+    address = target("churn")
+    call = f"http://{address}/regulars.churn.v1.ChurnService/PredictChurn"
+    out.print(f"\nThe servers stay up, churn on {address}. Call it from another terminal:\n")
     out.print(f"  .venv/bin/buf curl --protocol grpc --http2-prior-knowledge --data @{request} {call}\n")
-    out.print(f"  .venv/bin/python examples/complete_journey/call.py {target} {request}\n")
+    out.print(f"  .venv/bin/python examples/complete_journey/call.py {address} {request}\n")
     out.print("Ctrl-C stops it.")
     try:
         threading.Event().wait()

@@ -1,4 +1,4 @@
-"""Reads a file of customers in batches: each customer once, ids as text, columns of the kinds a model takes."""
+"""Reads a file of customers in batches: each once, ids as text, who agrees, columns of the kinds a model takes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ID = "customer_id"
 
+CONSENT = "consent"
+"""The column that says who agrees to be scored; 'regulars features build' writes it. Whoever is null there does not."""
+
 BATCH_ROWS = 2000
 """Rows of a record batch: two slices of the graph, and well below the server's limit on rows and bytes."""
 
@@ -29,11 +32,12 @@ class InputError(Exception):
 def read_batches(path: Path, schema: Schema) -> tuple[int, Iterator[pa.RecordBatch]]:
     """The number of customers of a Parquet or CSV file (or a folder of Parquet files), and they in batches.
 
-    Only the id, as text, and the columns of `schema` are read. The ids are looked through before the first batch.
+    Only the id, as text, the consent and the columns of `schema` are read. The ids are looked through before the first
+    batch.
 
     Raises:
-        InputError: the file is missing, is neither, or has customers without an id or with the id of another; while
-            the batches are read, a value that is not of its column's type.
+        InputError: the file is missing, is neither, has customers without an id or with the id of another, or a consent
+            that is not true or false; while the batches are read, a value that is not of its column's type.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; 'regulars features build' writes such a table")
@@ -42,9 +46,11 @@ def read_batches(path: Path, schema: Schema) -> tuple[int, Iterator[pa.RecordBat
         if ID not in source.schema.names:
             raise InputError(f"{path} has no column {ID}; it has {', '.join(source.schema.names) or 'none'}")
         _require_text_or_whole_numbers(source.schema.field(ID).type)
+        if CONSENT in source.schema.names:
+            _require_booleans(source.schema.field(CONSENT).type)
         ids = source.to_table(columns=[ID]).column(ID).cast(pa.string())
         _require_each_once(ids)
-        wanted = {ID, *(feature.name for feature in schema.features)}
+        wanted = {ID, CONSENT, *(feature.name for feature in schema.features)}
         return len(ids), _batches(path, source, [name for name in source.schema.names if name in wanted])
 
 
@@ -59,6 +65,8 @@ def _open(path: Path, schema: Schema) -> pds.Dataset:
         guess = guessed.field(feature.name).type if feature.name in guessed.names else None
         if guess is not None and (pa.types.is_integer(guess) or pa.types.is_null(guess)):
             types[feature.name] = pa.float64()
+    if CONSENT in guessed.names and pa.types.is_null(guessed.field(CONSENT).type):
+        types[CONSENT] = pa.bool_()
     options = pacsv.ConvertOptions(column_types=types)
     return pds.dataset(path, format=pds.CsvFileFormat(convert_options=options))
 
@@ -87,6 +95,12 @@ def _require_text_or_whole_numbers(kind: pa.DataType) -> None:
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     if not (text or pa.types.is_integer(kind)):
         raise InputError(f"{ID} must be text or whole numbers, is {kind}")
+
+
+def _require_booleans(kind: pa.DataType) -> None:
+    # A column without a single value has no type.
+    if not (pa.types.is_boolean(kind) or pa.types.is_null(kind)):
+        raise InputError(f"{CONSENT} must be true or false, is {kind}")
 
 
 def _require_each_once(ids: pa.ChunkedArray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,22 +12,24 @@ from model_registry.columns import MISSING_CATEGORY
 from model_registry.frame import columns_from_arrow
 from model_registry.schema import Status
 from services.batch.customers import ID, InputError
-from services.client import CallError, ChurnClient, customer_table
-from services.client.churn import prediction_columns
+from services.client import CallError, customer_table, load_client
+from services.core.service import load_service
+from services.methods import methods_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from model_registry.columns import Columns, Scores
+    from model_registry.columns import Columns
     from model_registry.schema import Schema
     from model_registry.servable import Servable
     from regulars.scoring.v1.scoring_pb2 import CustomerTable, ModelVersion
+    from services.client import AnyClient
 
 
 class TableRefusedError(Exception):
-    """The server refused a table. Says which rows of the input it holds and why."""
+    """The server refused a table. Says with which customer it starts, and why."""
 
 
 def score_locally(servable: Servable, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -36,14 +39,21 @@ def score_locally(servable: Servable, batches: Iterable[pa.RecordBatch]) -> Iter
         FrameError: a batch does not fit the bundle's schema.
         InputError: a customer lacks what the model needs.
         ScoringError: the graph failed.
+        BundleError: the model's service could not answer with this bundle.
     """
+    model = servable.manifest.name
+    service, client = load_service(model), load_client(model)
+    answers = service.Answers(servable.manifest)
+    method = methods_of(service.SERVICE).batch
     for batch in batches:
-        scores = servable.score(_columns(batch, servable.schema))
-        yield _record_batch(batch.column(ID), _score_columns(scores, servable.schema))
+        # The message that a server would send, so that a file's columns are defined once.
+        table = getattr(method.response(), method.answer)
+        answers.fill_table(table, servable.score(_columns(batch, servable.schema)))
+        yield _record_batch(batch.column(ID), client.columns(table))
 
 
 def score_remotely(
-    client: ChurnClient, schema: Schema, batches: Iterable[pa.RecordBatch], versions: set[str]
+    client: AnyClient, schema: Schema, batches: Iterable[pa.RecordBatch], versions: set[str]
 ) -> Iterator[pa.RecordBatch]:
     """Scores through a server's stream; the versions that answered are added to `versions`.
 
@@ -53,28 +63,33 @@ def score_remotely(
         CallError: the server cannot be reached, or ends the stream.
         TableRefusedError: the server refused a table.
     """
-    rows = 0
-    for response in client.stream_predict(_tables(batches, schema)):
-        if response.HasField("error"):
+    sent: deque[pa.Array] = deque()
+
+    def tables() -> Iterator[CustomerTable]:
+        for batch in batches:
+            sent.append(batch.column(ID))
+            yield _table(batch, schema)
+
+    for response in client.stream_predict(tables()):
+        ids = sent.popleft()
+        result = response.WhichOneof("result")
+        if result == "error":
             error = CallError.from_status(response.error)
-            raise TableRefusedError(f"the table that starts at row {rows} was refused: {error}")
+            raise TableRefusedError(f"the table that starts with {ID} {ids[0].as_py()!r} was refused: {error}")
         versions.add(_version_name(response.model_version))
-        rows += len(response.predictions.customer_ids)
-        ids = pa.array(response.predictions.customer_ids, pa.string())
-        yield _record_batch(ids, prediction_columns(response.predictions))
+        yield _record_batch(ids, client.columns(getattr(response, result)))
 
 
-def _tables(batches: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[CustomerTable]:
-    for batch in batches:
-        columns = _columns(batch, schema)
-        yield customer_table(
-            batch.column(ID).to_pylist(),
-            {feature.name: columns.numeric[:, at] for at, feature in enumerate(schema.numeric)},
-            {
-                feature.name: [None if text == MISSING_CATEGORY else text for text in columns.categorical[:, at]]
-                for at, feature in enumerate(schema.categorical)
-            },
-        )
+def _table(batch: pa.RecordBatch, schema: Schema) -> CustomerTable:
+    columns = _columns(batch, schema)
+    return customer_table(
+        batch.column(ID).to_pylist(),
+        {feature.name: columns.numeric[:, at] for at, feature in enumerate(schema.numeric)},
+        {
+            feature.name: [None if text == MISSING_CATEGORY else text for text in columns.categorical[:, at]]
+            for at, feature in enumerate(schema.categorical)
+        },
+    )
 
 
 def _columns(batch: pa.RecordBatch, schema: Schema) -> Columns:
@@ -100,24 +115,11 @@ def _version_name(version: ModelVersion) -> str:
     return f"{version.version} ({version.bundle_digest[:12]})"
 
 
-def _score_columns(scores: Scores, schema: Schema) -> Mapping[str, NDArray[Any]]:
-    columns: dict[str, NDArray[Any]] = {
-        "status": np.array([Status(status).name for status in scores.statuses.tolist()], object)
-    }
-    for output in schema.outputs:
-        columns[output.name] = scores.values[output.name]
-        columns[f"{output.name}_percentile"] = scores.percentiles[output.name]
-        # Band -1, not scored, takes the last entry.
-        names = np.array([*(band.name for band in output.bands), None], object)
-        columns[f"{output.name}_band"] = names[scores.bands[output.name]]
-    return columns
-
-
 def _record_batch(ids: pa.Array, columns: Mapping[str, NDArray[Any]]) -> pa.RecordBatch:
     """Whoever is not scored has nulls, which every reader of the file takes for missing."""
-    arrays = [ids.cast(pa.string())]
-    arrays += [
-        pa.array(values, pa.string() if values.dtype == object else pa.float32(), from_pandas=True)
-        for values in columns.values()
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=[ID, *columns])
+    unscored = columns["status"] != Status.OK.name
+    arrays = {
+        name: pa.array(values, pa.string() if values.dtype == object else None, mask=unscored & (name != "status"))
+        for name, values in columns.items()
+    }
+    return pa.RecordBatch.from_pydict({ID: ids.cast(pa.string()), **arrays})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from services.batch.consent import score_consenting
 from services.batch.customers import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def run(
     output: Path,
     progress: Callable[[int], None],
 ) -> Summary:
-    """Writes the scores of `batches`; the files appear whole or not at all.
+    """Writes the scores of those of `batches` who agree to it; the files appear whole or not at all.
 
     `versions` is read when all is scored; `progress` is told the rows scored so far.
 
@@ -57,7 +58,7 @@ def run(
     statuses: Counter[str] = Counter()
     output.mkdir(parents=True, exist_ok=True)
     with _writer(output / SCORES_FILE) as write:
-        for scored in score(batch for batch in batches if batch.num_rows):
+        for scored in score_consenting(score, (batch for batch in batches if batch.num_rows)):
             write(scored)
             statuses.update(scored.column("status").to_pylist())
             progress(statuses.total())

@@ -44,10 +44,12 @@ class Answers(ScoreAnswers[churn_pb2.ChurnPrediction, churn_pb2.ChurnPredictionT
         row.risk_band = score.bands[OUTPUT] + 1  # type: ignore[assignment]  # 0 is UNSPECIFIED
 
     def _fill_columns(self, table: churn_pb2.ChurnPredictionTable, scores: Scores) -> None:
-        columns = {
-            "churn_probabilities": scores.values[OUTPUT],
-            "percentiles": scores.percentiles[OUTPUT],
-            # 0 is UNSPECIFIED.
-            "risk_bands": scores.bands[OUTPUT] + 1,
-        }
-        fill(table, columns)
+        fill(
+            table,
+            {
+                "churn_probabilities": scores.values[OUTPUT],
+                "percentiles": scores.percentiles[OUTPUT],
+                # 0 is UNSPECIFIED.
+                "risk_bands": scores.bands[OUTPUT] + 1,
+            },
+        )

@@ -60,11 +60,13 @@ class Answers(ScoreAnswers[cltv_pb2.LifetimeValuePrediction, cltv_pb2.LifetimeVa
 
     def _fill_columns(self, table: cltv_pb2.LifetimeValuePredictionTable, scores: Scores) -> None:
         table.tier_names.extend(self._tiers)
-        columns = {
-            "expected_values": scores.values[VALUE],
-            "lower_bounds": scores.values[LOWER],
-            "upper_bounds": scores.values[UPPER],
-            "tiers": scores.bands[VALUE],
-            "percentiles": scores.percentiles[VALUE],
-        }
-        fill(table, columns)
+        fill(
+            table,
+            {
+                "expected_values": scores.values[VALUE],
+                "lower_bounds": scores.values[LOWER],
+                "upper_bounds": scores.values[UPPER],
+                "tiers": scores.bands[VALUE],
+                "percentiles": scores.percentiles[VALUE],
+            },
+        )

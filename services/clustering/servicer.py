@@ -77,15 +77,17 @@ class Answers(ScoreAnswers[clustering_pb2.ClusterAssignment, clustering_pb2.Clus
         for number in np.union1d(ids, runners_up).tolist():
             if number:
                 table.clusters.add(cluster_id=number, name=self._names[number])
-        columns = {
-            "cluster_ids": ids,
-            "distances": scores.values[DISTANCE],
-            "runner_up_ids": runners_up,
-            "runner_up_distances": scores.values[RUNNER_UP_DISTANCE],
-            "unusual": scores.bands[DISTANCE] == UNUSUAL,
-            **{f"{name}s": _whole(scores.values[name]) for name in QUINTILES},
-        }
-        fill(table, columns)
+        fill(
+            table,
+            {
+                "cluster_ids": ids,
+                "distances": scores.values[DISTANCE],
+                "runner_up_ids": runners_up,
+                "runner_up_distances": scores.values[RUNNER_UP_DISTANCE],
+                "unusual": scores.bands[DISTANCE] == UNUSUAL,
+                **{f"{name}s": _whole(scores.values[name]) for name in QUINTILES},
+            },
+        )
 
 
 def _whole(values: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -26,7 +26,7 @@ RESPONSE = "response_probability"
 
 
 def check(manifest: Manifest) -> None:
-    """Raises BundleError unless a purchase probability with a reference comes first, and nothing unheard of after it."""
+    """Raises BundleError unless a purchase probability with a reference comes first, and only known outputs follow."""
     outputs = manifest.schema.outputs
     if not outputs or outputs[0].name != PURCHASE or not outputs[0].reference:
         raise BundleError(f"the first output of the bundle is not {PURCHASE} with a reference; retrain propensity")

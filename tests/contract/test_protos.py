@@ -16,6 +16,9 @@ from model_registry.schema import Status
 from regulars.churn.v1 import churn_pb2
 from regulars.scoring.v1 import scoring_pb2
 from services.churn import servicer
+from services.client import load_client
+from services.core.service import load_service
+from services.methods import methods_of
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, ServiceDescriptor
@@ -57,6 +60,26 @@ def test_a_service_has_one_unary_one_batch_and_one_stream_method_of_one_verb(mod
     (unary,) = (name for name in methods if not name.startswith(("Batch", "Stream")))
     assert re.fullmatch(r"(Predict|Assign)[A-Z]\w+", unary)
     assert methods == {unary: (False, False), f"Batch{unary}": (False, False), f"Stream{unary}": (True, True)}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_server_and_client_of_a_model_speak_its_service(model: str) -> None:
+    assert load_service(model).SERVICE == load_client(model).SERVICE == service_of(model).full_name
+
+
+def test_every_model_has_a_port_of_its_own() -> None:
+    assert len({load_service(model).PORT for model in MODELS}) == len(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_answers_have_an_id_a_status_and_warnings_whatever_the_model(model: str) -> None:
+    """What the shared code fills, by these names."""
+    methods = methods_of(service_of(model).full_name)
+    row = getattr(methods.one.response(), methods.one.answer)
+    assert {"customer_id", "status", "warnings"} <= fields_of(row.DESCRIPTOR)
+    for method in (methods.batch, methods.stream):
+        table = getattr(method.response(), method.answer)
+        assert {"customer_ids", "statuses", "warnings"} <= fields_of(table.DESCRIPTOR)
 
 
 def fields_of(message: Descriptor) -> set[str]:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from model_registry.columns import Columns
 
 
+def features_of(columns: Columns, row: int = 0) -> dict[str, float | str | None]:
+    """One row of the test bundles' features, as clients take them."""
+    recency, frequency = columns.numeric[row].tolist()
+    return {"recency_days": recency, "frequency": frequency, "channel": columns.categorical[row, 0] or None}
+
+
 def customer_of(columns: Columns, row: int = 0, identifier: str = "") -> scoring_pb2.Customer:
     """One row of the test bundles' features; what is missing is left out."""
     recency, frequency = columns.numeric[row].tolist()

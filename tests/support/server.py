@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 
-SERVER = ("-m", "services.core", "churn")
+
+def server_of(model: str) -> tuple[str, ...]:
+    """What starts the model's server."""
+    return ("-m", "services.core", model)
+
+
+SERVER = server_of("churn")
 SUPERVISOR = (
     "-c",
     (

@@ -22,12 +22,13 @@ GRAMMAR = [
     "serve churn --bundles folder --port 50051 --workers 2",
     "up",
     "score churn --input file.parquet --output folder",
+    "score clustering --input file.parquet --output folder --target host:50054",
 ]
 
 MISTAKES = [
     "",
     "train",
-    "train propensity",
+    "train fraud",
     "train churn --as-of yesterday",
     "features build --out file.parquet",
     "sync churn@champion",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,16 +16,44 @@ from regulars.scoring.v1 import scoring_pb2
 from services.wire import fill, move_ids
 
 floats = st.lists(st.floats(width=32, allow_nan=False), max_size=300)
-enums = st.lists(st.integers(0, 127), max_size=300)
+small = st.integers(0, 127)
+whole = st.integers(-(2**31), 2**31 - 1)
+# Lists of small numbers are encoded another way.
+numbers = st.lists(small, max_size=300) | st.lists(small | whole, max_size=50)
 
 
-@given(floats, enums)
+@given(floats, numbers)
 def test_filling_equals_extending(values: list[float], statuses: list[int]) -> None:
     filled, extended = churn_pb2.ChurnPredictionTable(), churn_pb2.ChurnPredictionTable()
-    fill(filled, {"churn_probabilities": np.array(values, np.float32), "statuses": np.array(statuses, np.uint8)})
+    fill(filled, {"churn_probabilities": np.array(values, np.float32), "statuses": np.array(statuses, np.int32)})
     extended.churn_probabilities.extend(values)
     extended.statuses.extend(statuses)  # type: ignore[arg-type]  # open enums take any number
     assert filled == extended
+
+
+@given(numbers, st.lists(st.booleans()))
+def test_whole_numbers_and_booleans_are_filled_as_protobuf_does(values: list[int], flags: list[bool]) -> None:
+    filled = clustering_pb2.ClusterAssignmentTable()
+    fill(filled, {"cluster_ids": np.array(values, np.int32), "unusual": np.array(flags, np.bool_)})
+    extended = clustering_pb2.ClusterAssignmentTable(cluster_ids=values, unusual=flags)
+    assert filled == extended
+    assert filled.SerializeToString() == extended.SerializeToString()
+
+
+@given(numbers)
+def test_signed_numbers_are_filled_as_protobuf_does(values: list[int]) -> None:
+    filled = cltv_pb2.LifetimeValuePredictionTable()
+    fill(filled, {"tiers": np.array(values, np.int32)})
+    extended = cltv_pb2.LifetimeValuePredictionTable(tiers=values)
+    assert filled == extended
+    assert filled.SerializeToString() == extended.SerializeToString()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int64, np.intp])
+def test_any_width_of_number_is_taken(kind: type[np.integer[Any]]) -> None:
+    filled = cltv_pb2.LifetimeValuePredictionTable()
+    fill(filled, {"tiers": np.array([0, 1, 127], kind), "statuses": np.array([4, 1, 2], kind)})
+    assert (list(filled.tiers), list(filled.statuses)) == ([0, 1, 127], [4, 1, 2])
 
 
 def test_nan_and_strided_arrays_survive() -> None:

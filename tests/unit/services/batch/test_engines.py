@@ -119,7 +119,7 @@ def test_a_table_that_the_server_refuses_says_where_it_begins_and_why() -> None:
     batches = [batch(), batch(customer_id=["c", "d"]), batch(customer_id=["e", "f"])]
     with pytest.raises(TableRefusedError) as refused:
         list(score_remotely(FakeClient(refused=1), SCHEMA, batches, set()))
-    assert "starts at row 2" in str(refused.value)
+    assert "starts with customer_id 'c' was refused" in str(refused.value)
     assert "customers.ids[1]: is odd" in str(refused.value)
 
 

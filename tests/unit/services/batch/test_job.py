@@ -17,7 +17,7 @@ from services.batch.job import MANIFEST_FILE, SCORES_FILE, run
 from tests.support.bundles import SCHEMA, make_bundle, probability
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 CUSTOMERS = pa.table(
@@ -83,12 +83,12 @@ def test_a_run_that_fails_leaves_the_scores_before_it(servable: Servable, tmp_pa
     score(servable, tmp_path / "customers.parquet", tmp_path / "scores")
     before = {path.name: path.read_bytes() for path in (tmp_path / "scores").iterdir()}
 
-    def fail_after_one(batches: object) -> Iterator[pa.RecordBatch]:
-        yield pa.RecordBatch.from_pydict({"customer_id": ["z"], "status": ["OK"]})
+    def fail_after_one(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield from score_locally(servable, batches)
         raise FrameError("broken")
 
     with pytest.raises(FrameError):
-        run("churn", [], fail_after_one, set(), tmp_path / "scores", lambda done: None)
+        run("churn", CUSTOMERS.to_batches(), fail_after_one, set(), tmp_path / "scores", lambda done: None)
     assert {path.name: path.read_bytes() for path in (tmp_path / "scores").iterdir()} == before
 
 

@@ -16,7 +16,6 @@ from model_registry.schema import Status
 from model_registry.servable import Servable
 from regulars.scoring.v1 import scoring_pb2
 from services.client import CallError, ChurnClient, customer_table
-from services.client.churn import prediction_columns
 from services.client.stream import WINDOW
 from tests.support.bundles import SLOW_ABOVE, awkward_graph, probability, random_columns, release_bundle
 from tests.support.calls import table_of
@@ -81,7 +80,7 @@ def test_the_model_is_described(client: ChurnClient) -> None:
 def test_a_table_gives_the_columns_that_offline_scoring_gives(client: ChurnClient, bundles: Path) -> None:
     columns = customers(300, seed=1)
     scores = servable_of(bundles).score(columns)
-    answers = prediction_columns(client.batch_predict(table_of(columns)).predictions)
+    answers = client.columns(client.batch_predict(table_of(columns)).predictions)
     np.testing.assert_array_equal(answers["churn_probability"], scores.values["churn_probability"])
     np.testing.assert_array_equal(answers["churn_probability_percentile"], scores.percentiles["churn_probability"])
     assert answers["status"].tolist() == [Status(status).name for status in scores.statuses.tolist()]

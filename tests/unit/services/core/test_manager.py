@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from model_registry.bundle import BundleError
-from services.churn.servicer import check
+from services.churn.servicer import Answers
 from services.core import manager as manager_module
 from services.core.errors import NO_MODEL, Refusal
 from services.core.logs import JsonFormatter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from model_registry.schema import Schema
+    from model_registry.bundle import Manifest
 
 
 class Watched:
@@ -32,7 +32,7 @@ class Watched:
     def __init__(self, bundles: Path) -> None:
         self.bundles = bundles
         self.announced: list[str] = []
-        self.manager = ModelManager(bundles, "churn", max_rows=10, check=check, on_available=self._announce)
+        self.manager = ModelManager(bundles, "churn", max_rows=10, answers=Answers, on_available=self._announce)
         self._before = {outcome: self._swaps(outcome) for outcome in ("served", "refused")}
 
     def _announce(self) -> None:
@@ -205,12 +205,12 @@ def test_a_bad_first_release_announces_nothing(watched: Watched, spoil: object) 
         watched.manager.served()
 
 
-def refuse(schema: Schema) -> None:
+def refuse(manifest: Manifest) -> Answers:
     raise BundleError("the service cannot answer with this")
 
 
-def test_a_schema_that_the_service_cannot_answer_with_is_kept_out(tmp_path: Path) -> None:
-    strict = ModelManager(tmp_path, "churn", max_rows=10, check=refuse, on_available=lambda: pytest.fail("announced"))
+def test_a_bundle_that_the_service_cannot_answer_with_is_kept_out(tmp_path: Path) -> None:
+    strict = ModelManager(tmp_path, "churn", max_rows=10, answers=refuse, on_available=lambda: pytest.fail("announced"))
     release_bundle(tmp_path, "1")
     strict.look()
     with pytest.raises(Refusal):

@@ -1,0 +1,118 @@
+"""What the clients of all scoring services share."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+
+import grpc
+
+from regulars.scoring.v1 import scoring_pb2, scoring_pb2_grpc
+from services.client.channel import open_channel
+from services.client.errors import CallError
+from services.client.stream import Answer, TableStream
+from services.client.tables import customer
+from services.methods import methods_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+DEADLINE_SECONDS = 2.0
+BATCH_DEADLINE_SECONDS = 30.0
+
+One = TypeVar("One")
+Batch = TypeVar("Batch")
+Streamed = TypeVar("Streamed", bound=Answer)
+Table = TypeVar("Table")
+
+
+class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
+    """Scores customers through a server. Every failed call raises CallError.
+
+    `One`, `Batch` and `Streamed` are the service's responses to a customer, a table and a table of a stream; `Table`
+    is what the latter two hold.
+    """
+
+    SERVICE: ClassVar[str]
+    """The service's full name in the proto."""
+
+    def __init__(self, target: str) -> None:
+        """`target` is `host:port` or any other target that gRPC knows."""
+        self._channel = open_channel(target)
+        self._model = scoring_pb2_grpc.ModelServiceStub(self._channel)
+        self._methods = methods_of(self.SERVICE)
+        one, batch, stream = self._methods.one, self._methods.batch, self._methods.stream
+        unary, bidirectional = self._channel.unary_unary, self._channel.stream_stream
+        self._one = unary(one.path, one.request.SerializeToString, one.response.FromString)
+        self._batch = unary(batch.path, batch.request.SerializeToString, batch.response.FromString)
+        self._stream = bidirectional(stream.path, stream.request.SerializeToString, stream.response.FromString)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def get_model(self, deadline: float = DEADLINE_SECONDS) -> scoring_pb2.GetModelResponse:
+        """Describes the served model."""
+        response: scoring_pb2.GetModelResponse = _call(self._model.GetModel, scoring_pb2.GetModelRequest(), deadline)
+        return response
+
+    def predict(
+        self, identifier: str, features: Mapping[str, float | str | None], deadline: float = DEADLINE_SECONDS
+    ) -> One:
+        """Scores one customer; `deadline` in seconds."""
+        request = self._methods.one.request(customer=customer(identifier, features))
+        response: One = _call(self._one, request, deadline)
+        return response
+
+    def batch_predict(self, customers: scoring_pb2.CustomerTable, deadline: float = BATCH_DEADLINE_SECONDS) -> Batch:
+        """Scores a table, all or none; `deadline` in seconds."""
+        response: Batch = _call(self._batch, self._methods.batch.request(customers=customers), deadline)
+        return response
+
+    def stream_predict(self, tables: Iterable[scoring_pb2.CustomerTable]) -> Iterator[Streamed]:
+        """Scores a base of any size: one answer a table, in order; a refused table answers with its `error`.
+
+        A stream that breaks is opened again and goes on after the last answer.
+        """
+        request = self._methods.stream.request
+        stream: TableStream[Any, Streamed] = TableStream(
+            self._stream, lambda sequence, table: request(sequence=sequence, customers=table), tables
+        )
+        return stream.answers()
+
+    @staticmethod
+    @abstractmethod
+    def columns(answers: Table) -> dict[str, NDArray[Any]]:
+        """The answers as columns, under the names of offline scoring: `status`, then what the model says."""
+
+
+AnyClient = ScoringClient[Any, Any, Any, Any]
+
+
+def load_client(model: str) -> type[AnyClient]:
+    """The client of a model: `services.client.churn.ChurnClient` for churn.
+
+    Raises:
+        ModuleNotFoundError: there is no such model.
+    """
+    module = importlib.import_module(f"services.client.{model}")
+    client: type[AnyClient] = getattr(module, f"{model.capitalize()}Client")
+    return client
+
+
+def _call(method: Callable[..., Any], request: object, deadline: float) -> Any:  # noqa: ANN401 - any method's response
+    try:
+        return method(request, timeout=deadline)
+    except grpc.RpcError as error:
+        raise CallError.from_rpc(error) from error

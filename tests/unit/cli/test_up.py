@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cli import up as command
+from cli.errors import CommandError
+from cli.models import MODELS
+
+
+class Ended:
+    """A server that has ended by itself."""
+
+    returncode = 7
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def terminate(self) -> None: ...
+
+    def wait(self) -> int:
+        return self.returncode
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models whose servers were started, none of which runs."""
+    models: list[str] = []
+
+    def start(model: str, bundles: Path) -> Ended:
+        models.append(model)
+        return Ended()
+
+    project = SimpleNamespace(registry=SimpleNamespace(tracking_uri="", bundles=Path("bundles")))
+    monkeypatch.setattr(command, "load_project", lambda path: project)
+    monkeypatch.setattr(command, "sync_once", lambda *arguments: None)
+    monkeypatch.setattr(command, "follow", lambda *arguments: None)
+    monkeypatch.setattr("services.core.logs.configure", lambda level: None)
+    monkeypatch.setattr(command, "_start", start)
+    return models
+
+
+def with_champions(monkeypatch: pytest.MonkeyPatch, *models: str) -> None:
+    registry = SimpleNamespace(resolve=lambda model, alias: SimpleNamespace() if model in models else None)
+    monkeypatch.setattr(command, "MlflowRegistry", lambda uri: registry)
+
+
+def test_models_without_a_champion_are_named_and_the_others_served(
+    monkeypatch: pytest.MonkeyPatch, started: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_champions(monkeypatch, "churn", "cltv")
+    assert command.up(Namespace(project=Path("regulars.toml"))) == 1
+    assert started == ["churn", "cltv"]
+    said = capsys.readouterr().out
+    assert "without a champion, and not served: propensity, clustering" in said
+    assert "127.0.0.1:50051" in said
+    assert "127.0.0.1:50053" in said
+    assert "server ended by itself with status 7" in said
+
+
+def test_where_all_are_served_nobody_is_missed(
+    monkeypatch: pytest.MonkeyPatch, started: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_champions(monkeypatch, *MODELS)
+    command.up(Namespace(project=Path("regulars.toml")))
+    assert started == list(MODELS)
+    assert "without a champion" not in capsys.readouterr().out
+
+
+def test_without_any_champion_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, started: list[str]) -> None:
+    with_champions(monkeypatch)
+    with pytest.raises(CommandError, match="no model has a champion yet; run 'regulars train all'"):
+        command.up(Namespace(project=Path("regulars.toml")))
+    assert started == []
