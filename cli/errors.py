@@ -9,6 +9,7 @@ _EXPECTED = (
     ("features.errors", "FeaturesError"),
     ("training.core.errors", "TrainingError"),
     ("model_registry.registry", "RegistryError"),
+    ("model_registry.gates", "OverrideError"),
     ("model_registry.bundle", "BundleError"),
     ("model_registry.frame", "FrameError"),
     ("model_registry.servable", "ScoringError"),
@@ -16,6 +17,7 @@ _EXPECTED = (
     ("services.client.errors", "CallError"),
     ("services.batch.engines", "TableRefusedError"),
     ("services.batch.customers", "InputError"),
+    ("audits.errors", "AuditError"),
 )
 
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cli.console import Steps, out
 from cli.errors import CommandError
 from features.project import load_project
 from features.snapshot import snapshot, to_arrow
+from features.stamp import stamped
 from features.tables import open_tables
 
 if TYPE_CHECKING:
     import argparse
+
+    import pyarrow as pa
+
+NAMES = ("customer_id", "consent")
+"""Columns that are no features."""
 
 
 def build(options: argparse.Namespace) -> int:
@@ -24,18 +31,30 @@ def build(options: argparse.Namespace) -> int:
     tables = open_tables(project)
     steps(f"building features as of {options.as_of}")
     started = time.perf_counter()
-    features = to_arrow(snapshot(tables, options.as_of))
+    customers = to_arrow(snapshot(tables, options.as_of))
     seconds = time.perf_counter() - started
-    if not features.num_rows:
+    silent = _without_consent(customers)
+    if not customers.num_rows:
+        raise CommandError(f"no customer had an order before {options.as_of}: give a date within your data")
+    if silent == customers.num_rows:
         raise CommandError(
-            f"no customer had an order before {options.as_of}: give a date within your data, and see that ids are "
-            "written alike in all tables, and that consent, where it is mapped, was given"
+            f"none of {silent:,} customers gave consent: see that ids are written alike in all tables, and that "
+            "tables.customers.consent is the right column"
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     draft = options.out.with_name(f".{options.out.name}")
-    pq.write_table(features, draft)
+    pq.write_table(stamped(customers, options.as_of), draft)
     draft.replace(options.out)
-    out.print(
-        f"{features.num_rows:,} customers x {features.num_columns - 1} features in {seconds:.2f} s: {options.out}"
-    )
+    features = [name for name in customers.schema.names if name not in NAMES]
+    out.print(f"{customers.num_rows:,} customers x {len(features)} features in {seconds:.2f} s: {options.out}")
+    if silent:
+        out.print(f"{silent:,} of them gave no consent: they are named, and none of their features is told")
     return 0
+
+
+def _without_consent(customers: pa.Table) -> int:
+    """How many customers gave no consent, where they were asked."""
+    if "consent" not in customers.schema.names:
+        return 0
+    silent: int = customers.filter(~pc.field("consent")).num_rows
+    return silent

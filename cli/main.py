@@ -21,7 +21,7 @@ EXIT_INTERRUPTED = 130
 
 PROJECT_FILE = Path("regulars.toml")
 
-# Packages of the extras. Which extra a command needs stands beside its grammar.
+# Packages of the extras. Which extra a command needs stands beside its grammar, unless a setting asks for one more.
 OPTIONAL_PACKAGES = frozenset(
     {
         "duckdb",
@@ -32,11 +32,15 @@ OPTIONAL_PACKAGES = frozenset(
         "onnx",
         "onnxmltools",
         "pandas",
+        "psycopg2",
         "pyarrow",
         "rich",
+        "scipy",
         "sklearn",
     }
 )
+OWN_EXTRAS = {"psycopg2": "postgres"}
+OURS = frozenset({"audits", "cli", "features", "model_registry", "regulars", "services", "training"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         package = _missing_package(error)
         if package:
-            _say(f"regulars {options.command} needs {package}: pip install 'regulars[{options.extra}]'")
+            _say(f"regulars {options.command} needs {package}: pip install {_source(package, options.extra)}")
             return EXIT_USAGE
         if not isinstance(error, (CommandError, *expected_errors())):
             raise
@@ -60,13 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _missing_package(error: BaseException | None) -> str:
-    """The package of an extra that is not installed, if that is why something failed."""
+    """The package that is not installed, if that is why something failed; one of ours is a bug."""
     while error is not None:
         if isinstance(error, ModuleNotFoundError):
             package = (error.name or "").partition(".")[0]
-            return package if package in OPTIONAL_PACKAGES else ""
+            return "" if package in OURS else package
         error = error.__cause__
     return ""
+
+
+def _source(package: str, extra: str) -> str:
+    """What brings a package; one that is in no extra, such as an object store's, comes by itself."""
+    return f"'regulars[{OWN_EXTRAS.get(package, extra)}]'" if package in OPTIONAL_PACKAGES else package
 
 
 def _say(text: str) -> None:
@@ -75,7 +84,7 @@ def _say(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="regulars", description="Score customers: train, promote and serve churn models from your own tables."
+        prog="regulars", description="Score customers: train, promote and serve models from your own tables."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -93,16 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     _with_as_of(build, "the snapshot's date; only what happened before it is read", required=True)
     build.add_argument("--out", type=Path, required=True, metavar="FILE", help="the Parquet file to write")
 
-    promote = _command(
-        commands, "promote", "registry", "run every gate; if all pass, make a version champion", "registry"
-    )
-    _with_model(promote)
-    promote.add_argument("--version", default="", help="the version to promote (default: the candidate)")
-    promote.add_argument("--dry-run", action="store_true", help="show the gates and move nothing")
-    _with_registry(promote)
+    _add_promote(commands)
 
     rollback = _command(commands, "rollback", "registry", "make the previous champion champion again", "registry")
     _with_model(rollback)
+    _with_waiting(rollback)
     _with_registry(rollback)
 
     models = _command(commands, "models", "registry", "list versions with aliases, figures and ages", "registry")
@@ -112,7 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument("target", metavar="MODEL@ALIAS", help="for example churn@champion")
     sync.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder that servers watch")
     sync.add_argument("--watch", action="store_true", help="keep following the alias")
+    sync.add_argument(
+        "--allow-unaudited", action="store_true", help="release versions that have neither been promoted nor audited"
+    )
     _with_registry(sync)
+
+    _add_mlflow(commands)
 
     serve = _command(commands, "serve", "serve", "serve a model out of a folder of bundles")
     _with_model(serve)
@@ -133,7 +142,91 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--target", metavar="HOST:PORT", help="score through this running server")
     _with_project(score)
+
+    _add_audits(commands)
+
+    forget = _command(commands, "forget", "forget", "take customers out of everything the suite stores", "training")
+    forget.add_argument("file", type=Path, metavar="FILE", help="their ids, one a line")
+    forget.add_argument(
+        "--in",
+        dest="places",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="look for scores and features here too (default: beside the project)",
+    )
+    _with_project(forget)
     return parser
+
+
+def _add_promote(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    promote = _command(
+        commands, "promote", "registry", "run every gate; if all pass, make a version champion", "registry"
+    )
+    _with_model(promote)
+    promote.add_argument("--version", default="", help="the version to promote (default: the candidate)")
+    promote.add_argument("--dry-run", action="store_true", help="show the gates and change nothing")
+    promote.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        metavar="GATE",
+        help="answer for this gate, should it fail; needs --by and --reason (may be given several times)",
+    )
+    promote.add_argument("--by", default="", metavar="NAME", help="who answers for the overrides")
+    promote.add_argument("--reason", default="", metavar="TEXT", help="why they are right")
+    promote.add_argument(
+        "--accept-break", action="store_true", help="promote although callers of the champion must change"
+    )
+    _with_waiting(promote)
+    _with_registry(promote)
+
+
+def _add_mlflow(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    mlflow = _command(commands, "mlflow", "mlflow", "run an MLflow server for this project", "registry")
+    mlflow.add_argument("--backend", default="", metavar="URI", help="its database (default: the project's)")
+    mlflow.add_argument(
+        "--artifacts", default="", metavar="DIR", help="where it keeps files (default: beside the project's database)"
+    )
+    mlflow.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every interface")
+    mlflow.add_argument("--port", type=int, default=5000, metavar="P", help="port (default: 5000)")
+    mlflow.add_argument(
+        "--allowed-hosts",
+        default="",
+        metavar="NAME[,NAME]",
+        help="names that clients reach it by, beside those of this machine and private addresses",
+    )
+    _with_project(mlflow)
+
+
+def _add_audits(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    audit = commands.add_parser("audit", help="what a registered model does, looked at from outside")
+    audits = audit.add_subparsers(dest="part", required=True, metavar="PART")
+    drift = _command(
+        audits, "drift", "audit", "compare today's customers with a model's own; exit status 0 is STABLE", "training"
+    )
+    drift.add_argument("target", metavar="MODEL[@ALIAS]", help="for example churn (its champion) or churn@candidate")
+    drift.add_argument(
+        "--input", type=Path, required=True, metavar="FILE", help="features, as 'regulars features build' writes them"
+    )
+    drift.add_argument(
+        "--by", nargs="+", default=None, metavar="COLUMN", help="sensitive attributes (default: all that are mapped)"
+    )
+    drift.add_argument("--out", type=Path, metavar="DIR", help="write the report here too")
+    _with_publishing(drift)
+    _with_registry(drift)
+    fairness = _command(
+        audits, "fairness", "audit", "compare how groups of customers come off; exit status 0 is PASS", "training"
+    )
+    fairness.add_argument("target", metavar="MODEL[@ALIAS]", help="for example churn (its candidate) or churn@champion")
+    _with_as_of(fairness, "answers have closed by this date (default: the end of the data)")
+    fairness.add_argument("--out", type=Path, metavar="DIR", help="write the report here too")
+    _with_publishing(fairness)
+    _with_registry(fairness)
+    retire = _command(audits, "retire", "audit", "delete what a Pushgateway holds of a model's audits", "training")
+    _with_model(retire)
+    retire.add_argument("--push", required=True, metavar="URL", help="the Pushgateway")
 
 
 def _command(
@@ -164,11 +257,33 @@ def _with_registry(command: argparse.ArgumentParser) -> None:
     command.add_argument("--registry", default="", metavar="URI", help="MLflow tracking URI (default: the project's)")
 
 
+def _with_waiting(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--wait",
+        nargs="?",
+        const="",
+        metavar="URL[,URL]",
+        help="until the servers behind these metrics pages serve it (default: the one of 'regulars up')",
+    )
+    command.add_argument(
+        "--wait-seconds", type=float, default=60.0, metavar="N", help="for so long at most (default: 60)"
+    )
+
+
+def _with_publishing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--push", metavar="URL", help="push the result to this Prometheus Pushgateway")
+    command.add_argument("--textfile", type=Path, metavar="FILE", help="write the result for node_exporter (*.prom)")
+
+
 def _date(text: str) -> dt.date:
     try:
-        return dt.date.fromisoformat(text)
+        date = dt.date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is not a date such as 2025-12-31") from None
+    # Tomorrow's midnight ends today.
+    if date > dt.datetime.now(tz=dt.UTC).date() + dt.timedelta(days=1):
+        raise argparse.ArgumentTypeError(f"{text} lies in the future, of which no table can tell")
+    return date
 
 
 def _with_as_of(command: argparse.ArgumentParser, meaning: str, *, required: bool = False) -> None:

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from cli.console import out, table
+from cli.demands import allows_unaudited
 from cli.errors import CommandError
 from cli.models import MODELS
 from features.project import load_project
@@ -32,19 +33,27 @@ LOOK_SECONDS = 0.5
 def up(options: argparse.Namespace) -> int:
     """Runs until SIGTERM or Ctrl-C; exit status 1 if a server ends by itself."""
     project = load_project(options.project)
-    registry = MlflowRegistry(project.registry.tracking_uri)
+    registry = MlflowRegistry(project.registry.tracking_uri, must_exist=True)
     bundles = project.registry.bundles
+    allow_unaudited = allows_unaudited(project)
     ready = [model for model in MODELS if registry.resolve(model, CHAMPION) is not None]
     absent = [model for model in MODELS if model not in ready]
     if not ready:
         raise CommandError("no model has a champion yet; run 'regulars train all', then 'regulars promote MODEL'")
     for model in ready:
-        sync_once(registry, model, CHAMPION, bundles)
+        sync_once(registry, model, CHAMPION, bundles, allow_unaudited=allow_unaudited)
     logs.configure("INFO")
     stop = StopSignal()
     stopped = threading.Event()
     followers = [
-        threading.Thread(target=follow, args=(registry, model, CHAMPION, bundles, stopped.wait)) for model in ready
+        threading.Thread(
+            target=follow,
+            args=(registry, model, CHAMPION, bundles, stopped.wait),
+            kwargs={"allow_unaudited": allow_unaudited},
+            # A registry that hangs must not hold the end.
+            daemon=True,
+        )
+        for model in ready
     ]
     servers: dict[str, subprocess.Popen[bytes]] = {}
     try:
@@ -78,9 +87,13 @@ def _start(model: str, bundles: Path) -> subprocess.Popen[bytes]:
     )
 
 
+def metrics_page(model: str) -> str:
+    """Where the model's server tells what it serves."""
+    return f"http://127.0.0.1:{load_service(model).PORT + METRICS_PORT_OFFSET}/metrics"
+
+
 def _addresses(model: str) -> tuple[str, str, str]:
-    port = load_service(model).PORT
-    return model, f"127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_PORT_OFFSET}/metrics"
+    return model, f"127.0.0.1:{load_service(model).PORT}", metrics_page(model)
 
 
 def _wait(servers: dict[str, subprocess.Popen[bytes]], stop: StopSignal) -> int:

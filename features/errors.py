@@ -3,6 +3,7 @@
     FeaturesError
     ├── ProjectError   the project file: a key that is missing, unknown, or of another kind
     └── TableError     the tables it names: a source, a table, a column or a value
+        └── TooLittleError   sound as they are, and too little for this one question
 
 Every text names the key to correct, the problem and the remedy.
 """
@@ -34,3 +35,7 @@ class TableError(FeaturesError):
     def __init__(self, key: str, problem: str, remedy: str) -> None:
         super().__init__(f"{key} {problem}. {remedy}.")
         self.key = key
+
+
+class TooLittleError(TableError):
+    """What was asked needs a table that is not mapped, or more than the tables hold. Nothing is broken."""

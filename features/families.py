@@ -228,7 +228,7 @@ FAMILIES = (LEDGER, PRODUCTS, CATEGORIES, CHANNELS, EVENTS, SUBSCRIPTIONS, RESPO
 def families(tables: CustomerTables) -> tuple[Family, ...]:
     """Those that every business has, and one that asks the same of each category of these tables."""
     asked = tuple(feature for category in tables.categories for feature in _of_category(category))
-    return (*FAMILIES, Family("transactions", history.dated_lines, asked)) if asked else FAMILIES
+    return (*FAMILIES, Family("transactions", history.purchase_days, asked)) if asked else FAMILIES
 
 
 def _of_category(category: str) -> Iterator[Feature]:
@@ -246,11 +246,11 @@ def _of_category(category: str) -> Iterator[Feature]:
                 f"days_{days}d[{category}]",
                 "days",
                 f"Days with a purchase of {category} in the last {days} days",
-                _.day.nunique(where=bought & (_.age <= days)),
+                _.count(where=bought & (_.age <= days)),
                 needs="category",
                 without_rows=0,
             )
-            for days in (30, RECENT)
+            for days in (30, 90, 180)
         ),
     )
     for feature in told:

@@ -59,9 +59,10 @@ def responses(table: ibis.Table, as_of: dt.date) -> ibis.Table:
     return known_by(table, as_of)
 
 
-def dated_lines(transactions: ibis.Table, as_of: dt.date) -> ibis.Table:
-    """The lines that are no refunds, with their age and their day."""
-    return _purchased(known_by(transactions, as_of)).mutate(day=_.time.date())
+def purchase_days(transactions: ibis.Table, as_of: dt.date) -> ibis.Table:
+    """One row a customer, category and day of a purchase: customer, category, day, age of the newest line."""
+    lines = _purchased(known_by(transactions, as_of))
+    return lines.group_by("customer", "category", day=lines.time.date()).aggregate(age=_.age.min())
 
 
 def categories(transactions: ibis.Table, as_of: dt.date) -> ibis.Table:

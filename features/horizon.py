@@ -1,4 +1,4 @@
-"""How long a silence counts as leaving, read from the gaps between orders."""
+"""How far each model looks ahead, read from the gaps between orders or from how long the history is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ibis import _
 
 from features.engine import run
-from features.errors import TableError
+from features.errors import TooLittleError
 from features.history import ledger, tomorrow
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def churn_horizon(churn: Churn, tables: CustomerTables, as_of: dt.date | None = 
     closed before `as_of` count; None counts all.
 
     Raises:
-        TableError: nobody ordered twice, so that no gap is known, or the table cannot be read.
+        TooLittleError: nobody ordered twice, so that no gap is known.
+        TableError: the table cannot be read.
     """
     return churn.horizon_days or _from_gaps(tables, as_of or tomorrow(), CHURN_COVERED, "churn.horizon_days")
 
@@ -57,10 +58,10 @@ def cltv_horizon(cltv: Cltv, history_days: int) -> int:
 
 def _from_gaps(tables: CustomerTables, as_of: dt.date, covered: float, key: str) -> int:
     if tables.transactions is None:
-        raise TableError("tables.transactions", "is not mapped, so gaps are unknown", f"Set {key}")
+        raise TooLittleError("tables.transactions", "is not mapped, so gaps are unknown", f"Set {key}")
     gaps = ledger(tables.transactions, as_of).filter(_.gap.notnull())
     shares = gaps.aggregate(**{str(days): (_.gap <= days).mean() for days in CANDIDATES})
     reached = run(shares).to_pylist()[0]
     if reached[str(CANDIDATES[0])] is None:
-        raise TableError("tables.transactions", "has no customer with two orders", f"Set {key}")
+        raise TooLittleError("tables.transactions", "has no customer with two orders", f"Set {key}")
     return next((days for days in CANDIDATES if reached[str(days)] >= covered), CANDIDATES[-1])

@@ -5,6 +5,7 @@ One declaration serves three readers: the parser below, the error messages, and 
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -52,6 +53,19 @@ def _whole(value: object, most: int) -> int:
     return value
 
 
+def _share(value: object) -> float:
+    if not isinstance(value, float) or not 0.0 < value < 1.0:
+        raise ValueError
+    return value
+
+
+def _date(value: object) -> dt.date:
+    # A timestamp is a date to Python, and says more than is asked.
+    if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+        raise ValueError  # noqa: TRY004 - as above
+    return value
+
+
 TEXT = Kind("text", _text)
 COLUMN = Kind("column", _text)
 COLUMNS = Kind("list of columns", _texts)
@@ -60,6 +74,20 @@ NAMES = Kind("list of names", _texts)
 COUNT = Kind(f"whole number from 1 to {MOST}", lambda value: _whole(value, MOST))
 DAYS = Kind(f"whole number of days from 1 to {MOST_DAYS}", lambda value: _whole(value, MOST_DAYS))
 FOLDER = Kind("folder", lambda value: Path(_text(value)))
+FILE = Kind("file", lambda value: Path(_text(value)))
+SHARE = Kind("number above 0 and below 1", _share)
+DATE = Kind("date such as 2027-12-31, without quotes", _date)
+
+
+def choice(*words: str) -> Kind:
+    """One of these words."""
+
+    def read(value: object) -> object:
+        if value not in words:
+            raise ValueError
+        return value
+
+    return Kind("text: " + " or ".join(f'"{word}"' for word in words), read)
 
 
 def key(kind: Kind, meaning: str, *, default: object = MISSING, shown: str = "") -> Any:  # noqa: ANN401 - as `field`

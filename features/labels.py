@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-import ibis
 from ibis import _
+from ibis import selectors as s
 
+from features.errors import TooLittleError
 from features.history import moment
 
 if TYPE_CHECKING:
+    import ibis
+
     from features.tables import CustomerTables
 
 
@@ -46,29 +49,39 @@ def outcomes(tables: CustomerTables, as_of: dt.date, *, horizon_days: int) -> ib
         those days net of the refunds made in them, zero where refunds outweigh; `purchased[CATEGORY]` (int8) for
         each category of the tables; `responded` (int8), whether a response to a campaign followed, where
         responses are mapped.
+
+    Raises:
+        TooLittleError: transactions are not mapped.
     """
+    if tables.transactions is None:
+        raise TooLittleError("tables.transactions", "is not mapped, so nobody is known to have ordered", "Map it")
     close = as_of + dt.timedelta(days=horizon_days)
-    later = _.time >= moment(as_of)
-    orders = later & ~_.refund
-    lines = tables.transactions.filter(_.time < moment(close))
-    customers = lines.group_by("customer").aggregate(
-        known=(~later & ~_.refund).any(),
-        purchased=orders.any().cast("int8"),
-        revenue=_.amount.sum(where=later).fill_null(0).cast("float64").clip(lower=0.0),
-        **{
-            f"purchased[{category}]": (orders & (_.category == category).fill_null(False)).any().cast("int8")
-            for category in tables.categories
-        },
+    followed = _.time >= moment(as_of)
+    bought = followed & ~_.refund
+    customers = (
+        tables.transactions.filter(_.time < moment(close))
+        .group_by("customer")
+        .aggregate(
+            known=(~followed & ~_.refund).any(),
+            purchased=bought.any(),
+            revenue=_.amount.sum(where=followed).fill_null(0).cast("float64").clip(lower=0.0),
+            **{
+                f"purchased[{category}]": (bought & (_.category == category).fill_null(False)).any()
+                for category in tables.categories
+            },
+        )
+        .filter(_.known)
+        .drop("known")
     )
-    known = customers.filter(_.known).drop("known")
-    if tables.responses is None:
-        return known
-    responded = tables.responses.filter(_.time >= moment(as_of), _.time < moment(close)).select("customer").distinct()
-    return (
-        known.left_join(responded, "customer")
-        .mutate(responded=_.customer_right.notnull().cast("int8"))
-        .drop("customer_right")
-    )
+    if tables.responses is not None:
+        customers = _with_responses(customers, tables.responses, as_of, close)
+    return customers.mutate(s.across(s.of_type("boolean"), _.cast("int8")))
+
+
+def _with_responses(customers: ibis.Table, responses: ibis.Table, as_of: dt.date, close: dt.date) -> ibis.Table:
+    within = responses.filter(_.time >= moment(as_of), _.time < moment(close)).select("customer").distinct()
+    joined = customers.left_join(within, "customer")
+    return joined.mutate(responded=_.customer_right.notnull()).drop("customer_right")
 
 
 def _silent(transactions: ibis.Table, as_of: dt.date, close: dt.date, active_days: int) -> ibis.Table:

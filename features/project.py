@@ -8,23 +8,28 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from features.errors import ProjectError
 from features.keys import read_section, reference_rows, unknown_key
 from features.sections import (
+    Audits,
     Business,
     Churn,
     Cltv,
     Customers,
     Events,
+    Privacy,
     Products,
+    Promotion,
     Propensity,
     Registry,
     Responses,
     Subscriptions,
     Training,
     Transactions,
+    Waiver,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +55,12 @@ TOP_SECTIONS: dict[str, type] = {
     "cltv": Cltv,
     "training": Training,
     "registry": Registry,
+    "promotion": Promotion,
+    "privacy": Privacy,
+    "audits": Audits,
 }
+WAIVERS = "waivers"
+"""The one key that is a list of sections: `[[audits.waivers]]`."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,10 @@ class Project:
     cltv: Cltv
     training: Training
     registry: Registry
+    promotion: Promotion
+    privacy: Privacy
+    audits: Audits
+    waivers: tuple[Waiver, ...]
 
     @property
     def folder(self) -> Path:
@@ -99,18 +113,22 @@ def load_project(path: Path) -> Project:
     file = path.resolve()
     content = _parse(file)
     _check_names(content, valid=["tables", *TOP_SECTIONS], within="", file=file)
+    waivers = _waivers(content.get("audits"), file)
     sections: dict[str, Any] = {
         name: read_section(section, content.get(name, {}), name=name, file=file)
         for name, section in TOP_SECTIONS.items()
     }
     business: Business = sections.pop("project")
     registry: Registry = sections.pop("registry")
+    privacy: Privacy = sections.pop("privacy")
     project = Project(
         file=file,
         name=business.name,
         currency=business.currency,
         tables=_tables(content.get("tables", {}), file),
         registry=_placed(registry, file, written="tracking_uri" in content.get("registry", {})),
+        privacy=replace(privacy, forgotten=file.parent / privacy.forgotten),
+        waivers=waivers,
         **sections,
     )
     _check_tables(project)
@@ -120,7 +138,7 @@ def load_project(path: Path) -> Project:
 def project_reference() -> str:
     """Every key of a project file as a markdown table."""
     tables = {f"tables.{name}": section for name, section in TABLE_SECTIONS.items()}
-    sections = {"project": Business} | tables | TOP_SECTIONS
+    sections = {"project": Business} | tables | TOP_SECTIONS | {f"audits.{WAIVERS}": Waiver}
     rows = [row for name, section in sections.items() for row in reference_rows(section, name=name)]
     return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows, ""])
 
@@ -146,6 +164,15 @@ def _tables(values: object, file: Path) -> Tables:
             for name, section in values.items()
         }
     )
+
+
+def _waivers(audits: object, file: Path) -> tuple[Waiver, ...]:
+    """Takes the waivers out of the section, which then holds keys alone."""
+    written = audits.pop(WAIVERS, []) if isinstance(audits, dict) else []
+    name = f"audits.{WAIVERS}"
+    if not isinstance(written, list):
+        raise ProjectError(file, name, "is a value where a list of tables is expected", f"Write it as [[{name}]]")
+    return tuple(read_section(Waiver, waiver, name=name, file=file) for waiver in written)
 
 
 def _placed(registry: Registry, file: Path, *, written: bool) -> Registry:
@@ -199,9 +226,11 @@ def _check_categories(project: Project) -> None:
             "names categories, and no table says what category a product is of",
             "Map tables.transactions.category or tables.products, or remove the key",
         )
-    for name in categories:
-        if categories.count(name) > 1:
-            raise ProjectError(project.file, "propensity.categories", f"lists {name!r} twice", "Remove one")
+    for one, other in combinations(categories, 2):
+        # They become columns, which engines do not tell apart by case.
+        if one.lower() == other.lower():
+            problem = f"lists {one!r} and {other!r}, which are the same but for capitals"
+            raise ProjectError(project.file, "propensity.categories", problem, "Keep one, and write it so in the table")
 
 
 def _check_inputs(customers: Customers, file: Path) -> None:

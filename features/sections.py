@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from features.keys import COLUMN, COLUMN_OR_COLUMNS, COLUMNS, COUNT, DAYS, FOLDER, NAMES, TEXT, key
+from features.keys import (
+    COLUMN,
+    COLUMN_OR_COLUMNS,
+    COLUMNS,
+    COUNT,
+    DATE,
+    DAYS,
+    FILE,
+    FOLDER,
+    NAMES,
+    SHARE,
+    TEXT,
+    choice,
+    key,
+)
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 SOURCE = "a Parquet or CSV file, folder or glob, a DuckDB file, an Ibis URL, or `package:<package>/<file>`"
 TABLE = "the table's name, where the source is a database"
+KEEP, DROP = "keep", "drop"
+REQUIRED, OPTIONAL = "required", "optional"
 DEFAULT_TRACKING_URI = "sqlite:///.regulars/mlflow.db"
 
 
@@ -36,6 +56,12 @@ class Transactions:
     channel: str | None = key(COLUMN, "where the order was placed", default=None)
     discount: tuple[str, ...] = key(COLUMN_OR_COLUMNS, "money taken off, either sign; several are summed", default=())
     refund: str | None = key(COLUMN, "a boolean that marks refund lines", default=None, shown="negative amounts only")
+    duplicates: str | None = key(
+        choice(KEEP, DROP),
+        "what lines are that repeat another in every mapped column: lines of their own, or one exported twice",
+        default=None,
+        shown="refused where more than 1 % of the lines do",
+    )
 
 
 @dataclass(frozen=True)
@@ -64,7 +90,7 @@ class Customers:
     sensitive: tuple[str, ...] = key(COLUMNS, "groups that audits compare; never a model's input", default=())
     consent: str | None = key(
         COLUMN,
-        "a boolean: may be scored and learnt from; where mapped, all others are left out",
+        "a boolean: may be scored and learnt from; where mapped, all others are named and nothing more",
         default=None,
     )
     churned: str | None = key(
@@ -157,4 +183,72 @@ class Registry:
     )
     bundles: Path = key(  # noqa: RUF009 - declares the field, as `field` does
         FOLDER, "where servers find their bundles", default=Path(".regulars/bundles")
+    )
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Of whom nothing may be known."""
+
+    forgotten: Path = key(  # noqa: RUF009 - as above
+        FILE,
+        "ids of customers whom no feature and no training may know, one a line; `regulars forget` adds to it",
+        default=Path(".regulars/forgotten.txt"),
+    )
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a version must show before it becomes champion, beside what its training has shown."""
+
+    audit: str = key(
+        choice(REQUIRED, OPTIONAL),
+        "whether a fairness audit must have passed, where sensitive attributes are mapped",
+        default=REQUIRED,
+    )
+    row_milliseconds: int = key(COUNT, "the most that scoring one customer may take (the median)", default=5)
+    table_milliseconds: int = key(COUNT, "the most that scoring 1,000 customers may take", default=250)
+    megabytes: int = key(COUNT, "the most memory that a loaded version may take", default=128)
+
+
+@dataclass(frozen=True)
+class Audits:
+    """What a fairness audit tolerates."""
+
+    top_share: float = key(SHARE, "who is reached: the share of customers, from the highest score down", default=0.2)
+    minimum_outcomes: int = key(
+        COUNT, "groups are judged from so many customers with the outcome, and as many without it", default=30
+    )
+    minimum_customers: int = key(
+        COUNT, "groups are judged from so many customers, where value or segments are audited", default=200
+    )
+    tpr_gap: float = key(
+        SHARE, "how far the share of leavers that is reached may lie from the reference group's", default=0.1
+    )
+    observed_expected: float = key(
+        SHARE, "outcomes that happened over those foreseen: at least this, at most one over it", default=0.8
+    )
+    exposure_ratio: float = key(
+        SHARE, "share reached over the reference group's: at least this, at most one over it", default=0.8
+    )
+    total_error: float = key(SHARE, "how far foreseen over actual revenue may lie from 1", default=0.1)
+    error_ratio: float = key(
+        SHARE, "relative error over the reference group's: at least this, at most one over it", default=0.8
+    )
+    cluster_ratio: float = key(
+        SHARE, "a group's share of a segment over its share of all: at least this, at most one over it", default=0.8
+    )
+    cramers_v: float = key(SHARE, "how closely segments may go along with an attribute, 0 to 1", default=0.1)
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A finding that somebody answers for. It is shown, and blocks no more until it expires."""
+
+    model: str = key(TEXT, "which model")
+    finding: str = key(TEXT, "the finding's name; its beginning covers undecided findings below it, never a failed one")
+    reason: str = key(TEXT, "why it is accepted")
+    by: str = key(TEXT, "who answers for it")
+    expires: dt.date = key(  # noqa: RUF009 - as above
+        DATE, "the first day on which it no longer counts"
     )

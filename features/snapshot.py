@@ -11,7 +11,7 @@ from ibis import _
 
 from features.behaviour import behaviour
 from features.engine import run
-from features.errors import TableError
+from features.errors import TableError, TooLittleError
 from features.history import moment, tomorrow
 
 if TYPE_CHECKING:
@@ -49,17 +49,21 @@ def labelled_snapshot(tables: CustomerTables, as_of: dt.date, answers: ibis.Tabl
 
 
 def data_window(tables: CustomerTables) -> tuple[dt.datetime, dt.datetime]:
-    """The first and the last time of a transaction, both naive. Rows dated after today do not count.
+    """The first and the last time of an order, both naive. Rows dated after today do not count.
+
+    Refunds do not count either: where they go on after the last order, as in an export of a shop that has closed, every
+    customer would seem to have stopped buying.
 
     Raises:
-        TableError: transactions are not mapped or cannot be read, or none has happened.
+        TooLittleError: transactions are not mapped.
+        TableError: transactions cannot be read, or hold no order of the past.
     """
     if tables.transactions is None:
-        raise TableError("tables.transactions", "is not mapped, and no other table has a window", "Map it")
-    past = tables.transactions.filter(_.time < moment(tomorrow()))
+        raise TooLittleError("tables.transactions", "is not mapped, and no other table has a window", "Map it")
+    past = tables.transactions.filter(~_.refund, _.time < moment(tomorrow()))
     window = run(past.aggregate(first=_.time.min(), last=_.time.max())).to_pylist()[0]
     if window["first"] is None:
-        raise TableError("tables.transactions", "holds no row of the past", "Map a table that has some")
+        raise TableError("tables.transactions", "holds no order of the past", "Map a table that has some")
     return window["first"], window["last"]
 
 
@@ -82,24 +86,25 @@ def to_arrow(rows: ibis.Table) -> pa.Table:
 
 def _with_consent(rows: ibis.Table, tables: CustomerTables) -> ibis.Table:
     """Everybody, with `consent`; the features of those who gave none are missing."""
-    if tables.customers is None or not _asks_consent(tables):
+    agreed = _agreed(tables)
+    if agreed is None:
         return rows
-    given = tables.customers.filter(_.consent.fill_null(False)).select("customer", "consent")
-    joined = rows.left_join(given, "customer").drop("customer_right").mutate(consent=_.consent.fill_null(False))
-    features = [name for name in rows.columns if name != "customer"]
-    kept = {name: ibis.ifelse(joined.consent, joined[name], None) for name in features}
-    return joined.select("customer", "consent", **kept)
-
-
-def _asks_consent(tables: CustomerTables) -> bool:
-    return tables.customers is not None and "consent" in tables.customers.columns
+    joined = rows.left_join(agreed, "customer").drop("customer_right").mutate(consent=_.consent.fill_null(False))
+    told = {name: ibis.ifelse(joined.consent, joined[name], None) for name in rows.columns if name != "customer"}
+    return joined.select("customer", "consent", **told)
 
 
 def _consenting(rows: ibis.Table, tables: CustomerTables) -> ibis.Table:
-    """Those who said yes, where the project maps consent. Silence is no consent."""
-    if not _asks_consent(tables):
-        return rows
-    return rows.semi_join(tables.customers.filter(_.consent.fill_null(False)), "customer")
+    agreed = _agreed(tables)
+    return rows if agreed is None else rows.semi_join(agreed, "customer")
+
+
+def _agreed(tables: CustomerTables) -> ibis.Table | None:
+    """Who said yes, where the project maps consent; neither silence nor being unknown is consent."""
+    customers = tables.customers
+    if customers is None or "consent" not in customers.columns:
+        return None
+    return customers.filter(_.consent.fill_null(False)).select("customer", "consent")
 
 
 def _identified(rows: ibis.Table) -> ibis.Table:

@@ -20,6 +20,8 @@ import ibis
 
 from features.columns import MONEY, Columns
 from features.errors import TableError
+from features.forgotten import read_forgotten, without
+from features.lines import counted_once, require_past
 from features.sources import Sources
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ class CustomerTables:
 
 
 def open_tables(project: Project) -> CustomerTables:
-    """Open every table a project maps. Only checks read rows; the tables themselves stay lazy.
+    """Open every table a project maps, without the customers who are forgotten.
+
+    Only checks read rows; the tables themselves stay lazy.
 
     Raises:
         TableError: a source, table or column that is not there or not usable, naming its key.
@@ -68,19 +72,24 @@ def open_tables(project: Project) -> CustomerTables:
         for name, section in mapped.items()
         if section
     }
-    return replace(canonical_tables(project.tables, opened), categories=project.propensity.categories)
+    tables = canonical_tables(project.tables, opened, project.propensity.categories)
+    return without(tables, read_forgotten(project.privacy.forgotten))
 
 
-def canonical_tables(mapping: Tables, tables: Mapping[str, ibis.Table]) -> CustomerTables:
+def canonical_tables(
+    mapping: Tables, tables: Mapping[str, ibis.Table], categories: tuple[str, ...] = ()
+) -> CustomerTables:
     """Bring tables that are already open, on any one Ibis backend, under canonical names.
 
     Args:
         mapping: which column means what; `source` and `table` are not looked at.
         tables: the mapped tables by section: transactions, products, customers, events, subscriptions,
             responses.
+        categories: those that propensity asks for.
 
     Raises:
-        TableError: a column that is not there or not usable, or tables on several backends.
+        TableError: a column that is not there or not usable, lines that would count wrongly, or tables on several
+            backends.
     """
     _require_one_backend(tables)
     read = {name: Columns(table, f"tables.{name}") for name, table in tables.items()}
@@ -95,6 +104,7 @@ def canonical_tables(mapping: Tables, tables: Mapping[str, ibis.Table]) -> Custo
             responses=mapping.responses and _responses(mapping.responses, read["responses"]),
             attributes=customers.attributes if customers else (),
             sensitive=customers.sensitive if customers else (),
+            categories=categories,
         )
     )
 
@@ -126,6 +136,9 @@ def _transactions(mapped: Transactions, columns: Columns, products: ibis.Table |
         parts = [columns.money("discount", name).abs().fill_null(0) for name in mapped.discount]
         canonical["discount"] = sum(parts[1:], start=parts[0]).cast(MONEY)
     lines = _present(columns.table.select(**canonical), "customer", "time")
+    require_past(lines)
+    source = columns.table.filter(canonical["customer"].notnull(), canonical["time"].notnull())
+    lines = counted_once(lines, source, mapped.duplicates)
     return lines if products is None or mapped.category else _with_category(lines, products)
 
 

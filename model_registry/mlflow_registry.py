@@ -6,6 +6,7 @@ A version's bundle and evidence are artifacts of the run that made it.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -29,6 +30,11 @@ BUNDLE_ARTIFACT = "bundle"
 """Where a run keeps its bundle."""
 
 DIGEST_TAG = "regulars.bundle_digest"
+"""Of a version."""
+
+GRADE_TAG = "regulars.grade"
+"""Of a run."""
+
 SQLITE = "sqlite:///"
 
 _DEFAULTS = {
@@ -55,12 +61,15 @@ _PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]*@")
 class MlflowRegistry:
     """Implements `Registry`."""
 
-    def __init__(self, tracking_uri: str) -> None:
-        """Opens the registry; a database file is made where there is none.
+    def __init__(self, tracking_uri: str, *, must_exist: bool = False) -> None:
+        """Opens the registry; a database file is made where there is none, unless it `must_exist`.
 
         Raises:
-            RegistryError: the URI is none that MLflow keeps models in, or its folder cannot be made.
+            RegistryError: the URI is none that MLflow keeps models in, its folder cannot be made, or the file that
+                must exist does not.
         """
+        if must_exist:
+            _require_database(tracking_uri)
         self._uri = tracking_uri
         self._client = open_client(tracking_uri)
 
@@ -119,21 +128,40 @@ class MlflowRegistry:
             for key, value in notes.items():
                 self._client.set_model_version_tag(name, version, key, value)
 
+    def attach(self, version: RegisteredVersion, folder: Path, name: str) -> None:
+        """Keeps the files of `folder` with what the version's training left behind, under `name`."""
+        with explained(f"attach {name} to {version.name} version {version.version}", self._uri):
+            self._client.log_artifacts(version.run_id, str(folder), name)
+
     def evidence(self, version: RegisteredVersion) -> Evidence:
         what = f"the evidence of {version.name} version {version.version}"
         with explained(f"read {what}", self._uri), tempfile.TemporaryDirectory() as folder:
-            path = self._client.download_artifacts(version.run_id, EVIDENCE_FILE, folder)
-            text = Path(path).read_text()
+            text = self._fetch(version, EVIDENCE_FILE, Path(folder)).read_text()
         try:
             return Evidence.from_json(json.loads(text))
         except (KeyError, TypeError, ValueError) as error:
             raise RegistryError(f"{what} is not of the form this version reads; train {version.name} again") from error
 
+    def bundle_bytes(self, version: RegisteredVersion) -> int:
+        with explained(f"list the bundle of {version.name} version {version.version}", self._uri):
+            files = self._client.list_artifacts(version.run_id, BUNDLE_ARTIFACT)
+            return sum(file.file_size or 0 for file in files)
+
     def download_bundle(self, version: RegisteredVersion, into: Path) -> Path:
         """Downloads the bundle as a folder inside `into` and returns that folder; does not verify it."""
-        with explained(f"download the bundle of {version.name} version {version.version}", self._uri):
-            into.mkdir(parents=True, exist_ok=True)
-            return Path(self._client.download_artifacts(version.run_id, BUNDLE_ARTIFACT, str(into)))
+        try:
+            with explained(f"download the bundle of {version.name} version {version.version}", self._uri):
+                return self._fetch(version, BUNDLE_ARTIFACT, into)
+        except RegistryError as error:
+            _raise_if_full(error)
+            raise
+
+    def _fetch(self, version: RegisteredVersion, path: str, into: Path) -> Path:
+        """From the run's own place: asked for by the run's name, MLflow keeps to itself why a download failed."""
+        from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - see open_client
+
+        place = self._client.get_run(version.run_id).info.artifact_uri
+        return Path(download_artifacts(artifact_uri=f"{place}/{path}", dst_path=str(into), tracking_uri=self._uri))
 
     def _search(self, name: str) -> Iterator[ModelVersion]:
         token: str | None = None
@@ -163,6 +191,7 @@ class MlflowRegistry:
                 f"version {number} of {version.name} was not registered by regulars: it names no bundle; "
                 f"run 'regulars train {version.name}', or choose another tracking URI"
             )
+        run = self._client.get_run(version.run_id).data
         return RegisteredVersion(
             name=version.name,
             version=number,
@@ -170,7 +199,9 @@ class MlflowRegistry:
             digest=version.tags[DIGEST_TAG],
             created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
             aliases=aliases.get(number, ()),
-            metrics=dict(self._client.get_run(version.run_id).data.metrics),
+            metrics=dict(run.metrics),
+            grade=run.tags.get(GRADE_TAG, ""),
+            notes={key: value for key, value in version.tags.items() if key != DIGEST_TAG},
         )
 
 
@@ -195,7 +226,20 @@ def open_client(tracking_uri: str) -> MlflowClient:
 
 def database_folder(tracking_uri: str) -> Path:
     """The folder of a database file; artifacts lie beside it."""
-    return Path(tracking_uri.removeprefix(SQLITE)).absolute().parent
+    return _database_file(tracking_uri).parent
+
+
+def _database_file(tracking_uri: str) -> Path:
+    return Path(tracking_uri.removeprefix(SQLITE).partition("?")[0]).absolute()
+
+
+def _require_database(tracking_uri: str) -> None:
+    """MLflow makes an empty one in the place of a file that was moved, and then every model seems to be gone."""
+    if tracking_uri.startswith(SQLITE) and not _database_file(tracking_uri).is_file():
+        raise RegistryError(
+            f"there is no registry at {_database_file(tracking_uri)}; if nothing was trained yet, run 'regulars train "
+            "all', and if it was moved, let registry.tracking_uri name its new place"
+        )
 
 
 def without_password(text: str) -> str:
@@ -207,14 +251,15 @@ def without_password(text: str) -> str:
 def explained(what: str, tracking_uri: str) -> Iterator[None]:
     """Turns whatever fails inside into a RegistryError that says what was attempted, where, and what to do.
 
-    MLflow lets errors of its transports, databases and stores through, so all of them are caught.
+    MLflow lets errors of its transports, databases and stores through, so all of them are caught. A package that is
+    not installed is none of them.
     """
     try:
         yield
-    except RegistryError:
+    except (RegistryError, ModuleNotFoundError):
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = _reason(error)
         remedy = (
             "see 'regulars models' for what is there"
             if _code(error) in _ABSENT
@@ -222,6 +267,21 @@ def explained(what: str, tracking_uri: str) -> Iterator[None]:
         )
         text = f"cannot {what} in {tracking_uri}: {reason}; {remedy}"
         raise RegistryError(without_password(text)) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line, which says it, or else announces what the last one says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") else lines[0]
+
+
+def _raise_if_full(error: RegistryError) -> None:
+    """MLflow makes one text of all that failed in a download, so an error of the disk is told by its words alone."""
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if os.strerror(number) in str(error):
+            raise OSError(number, os.strerror(number)) from error
 
 
 def _code(error: Exception) -> str:

@@ -1,35 +1,53 @@
-"""Promotion: evidence in, a table of gates out, aliases moved only when every gate passes."""
+"""Promotion: every gate judged, aliases moved only when all of them let the version through, and why, on record."""
 
 from __future__ import annotations
 
 import getpass
+import json
 import os
+import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_registry.budget import Budget, measure
+from model_registry.bundle import BundleError, read_bundle
+from model_registry.clearance import clearance_notes
+from model_registry.compatibility import breaks
+from model_registry.gates import (
+    AUDIT,
+    AuditRule,
+    audit_gate,
+    budget_gates,
+    callers_gate,
+    evidence_gates,
+    overridden,
+)
 from model_registry.registry import CANDIDATE, CHAMPION, PREVIOUS, RegistryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from model_registry.evidence import Comparison, Evidence, Requirement
+    from model_registry.budget import Cost
+    from model_registry.bundle import Bundle
+    from model_registry.gates import Gate, Override
     from model_registry.registry import RegisteredVersion, Registry
 
-NON_INFERIORITY_MARGIN = 0.01
-"""How far below the champion the interval's lower end may reach. On a few thousand customers two fits of one
-model differ by less; a real loss of ranking differs by more."""
+REPORTS = "promotions"
+"""Where a run keeps the reports of its version's promotions, each under its moment."""
+
+REPORT_NOTE = "regulars.promotion_report"
+OVERRIDES_NOTE = "regulars.promotion_overrides"
 
 
 @dataclass(frozen=True)
-class Gate:
-    """One row of the promotion table."""
+class Demands:
+    """What a project demands of a champion beside the evidence of its training."""
 
-    name: str
-    limit: str
-    figure: str
-    passed: bool
+    audit: AuditRule = AuditRule.REQUIRED
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)
@@ -37,85 +55,66 @@ class Promotion:
     """A decided promotion: `moved` says whether it made the version champion, or found it to be champion already."""
 
     version: RegisteredVersion
+    grade: str
     gates: tuple[Gate, ...]
     moved: bool
 
     @property
     def passed(self) -> bool:
-        return all(gate.passed for gate in self.gates)
+        """Whether every gate passes, or somebody answers for it."""
+        return all(gate.opens for gate in self.gates)
+
+    @property
+    def overrides(self) -> tuple[Override, ...]:
+        return tuple(gate.override for gate in self.gates if gate.override)
+
+    @property
+    def why(self) -> str:
+        """Why it was let through, in words."""
+        told = ", ".join(f"{override.gate} ({override.by})" for override in self.overrides)
+        return f"overridden: {told}; every other gate passed" if told else "every gate passed"
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "model": self.version.name,
+            "version": self.version.version,
+            "bundle_digest": self.version.digest,
+            "grade": self.grade,
+            "gates": [{**asdict(gate), "verdict": gate.verdict} for gate in self.gates],
+        }
 
 
-def judge(evidence: Evidence, champion: RegisteredVersion | None) -> tuple[Gate, ...]:
-    """Every gate, whether it passes or not."""
-    parity = evidence.parity
-    return (
-        Gate(
-            "parity with the native model",
-            f"<= {parity.limit:.0e}",
-            f"{parity.largest:.1e} on {parity.rows:,} rows",
-            parity.passed,
-        ),
-        *_baseline_gates(evidence),
-        *(_requirement_gate(requirement) for requirement in evidence.requirements),
-        _champion_gate(evidence, champion),
-    )
+def promote(
+    registry: Registry,
+    name: str,
+    version: str = "",
+    *,
+    demands: Demands | None = None,
+    overrides: Sequence[Override] = (),
+    dry_run: bool = False,
+    cost_of: Callable[[Path], Cost] = measure,
+) -> Promotion:
+    """Judges a version and, if every gate lets it through, makes it champion.
 
+    What allows it to be served is on record before `champion` moves, and `previous` moves before `champion`: a failure
+    in between leaves the champion where it was, and promoting again finishes the work. A registry moves aliases
+    unconditionally: of two promotions within the same moment the later one wins, the other is told so if its move is
+    gone when it looks again, and the champion may then have been judged against the version before.
 
-def _baseline_gates(evidence: Evidence) -> tuple[Gate, ...]:
-    if not evidence.baselines:
-        return (Gate("beats a baseline", "at least one", "none was measured: train again", passed=False),)
-    return tuple(_baseline_gate(comparison) for comparison in evidence.baselines)
-
-
-def _baseline_gate(comparison: Comparison) -> Gate:
-    claim, limit = ("not worse than", f"-{comparison.margin}") if comparison.margin else ("beats", "0")
-    return Gate(
-        f"{claim} {comparison.other}",
-        f"{comparison.metric} difference, interval above {limit}",
-        str(comparison.difference),
-        comparison.passed,
-    )
-
-
-def _requirement_gate(requirement: Requirement) -> Gate:
-    parts = (
-        f"at least {requirement.low:g}" if requirement.low is not None else "",
-        f"at most {requirement.high:g}" if requirement.high is not None else "",
-    )
-    limit = ", ".join(part for part in parts if part)
-    return Gate(requirement.metric.replace("_", " "), limit, f"{requirement.figure:.4f}", requirement.passed)
-
-
-def _champion_gate(evidence: Evidence, champion: RegisteredVersion | None) -> Gate:
-    name = "not worse than the champion"
-    if champion is None:
-        return Gate(name, "none yet", "first version", passed=True)
-    if champion.digest == evidence.bundle_digest:
-        return Gate(name, "the same bundle", "is the champion", passed=True)
-    limit = f"interval above -{NON_INFERIORITY_MARGIN}"
-    comparison = evidence.champion
-    if comparison is None or evidence.champion_version != champion.version:
-        figure = f"not compared with version {champion.version}: train again, or name a version that was"
-        return Gate(name, limit, figure, passed=False)
-    return Gate(
-        name,
-        f"{comparison.metric} difference, {limit}",
-        str(comparison.difference),
-        comparison.difference.low > -NON_INFERIORITY_MARGIN,
-    )
-
-
-def promote(registry: Registry, name: str, version: str = "", *, dry_run: bool = False) -> Promotion:
-    """Judges a version (the candidate unless `version` is given) and, if every gate passes, makes it champion.
-
-    `previous` moves before `champion`, so a failure between the two leaves the champion where it was, and promoting
-    again finishes the work. A registry moves aliases unconditionally: of two promotions within the same moment the
-    later one wins, the other is told so if its move is gone when it looks again, and the champion may then have been
-    judged against the version before.
+    Args:
+        registry: where versions live.
+        name: the model.
+        version: which one; the candidate unless given.
+        demands: the project's; the strictest unless given.
+        overrides: gates that somebody answers for, should they fail.
+        dry_run: judge and change nothing.
+        cost_of: what the bundle in a folder costs.
 
     Raises:
         RegistryError: nothing to promote, evidence of another bundle, somebody else promotes at the same time, or
             the registry fails; the text says so where the version is champion all the same.
+        BundleError: the bundle is not the one that was registered, or no server would load it.
+        OverrideError: an override that is not possible.
     """
     candidate = registry.get(name, version) if version else registry.resolve(name, CANDIDATE)
     if candidate is None:
@@ -126,17 +125,60 @@ def promote(registry: Registry, name: str, version: str = "", *, dry_run: bool =
         raise RegistryError(
             f"the evidence of {name} version {candidate.version} is that of another bundle; train {name} again"
         )
-    gates = judge(evidence, champion)
-    promotion = Promotion(candidate, gates, moved=False)
+    demands = demands or Demands()
+    gates = (
+        *evidence_gates(evidence, champion),
+        *_bundle_gates(registry, candidate, champion, demands.budget, cost_of),
+        audit_gate(candidate, demands.audit),
+    )
+    promotion = Promotion(candidate, evidence.grade, overridden(gates, overrides), moved=False)
     if dry_run or not promotion.passed:
         return promotion
+    _refuse_moved(registry, name, champion)
+    _record_decision(registry, promotion, champion)
     if champion is None or champion.version != candidate.version:
-        _refuse_moved(registry, name, champion)
         if champion is not None:
             registry.point(name, PREVIOUS, champion.version)
         _move_champion(registry, candidate)
-        _record_champion(registry, candidate, why="every gate passed")
-    return Promotion(candidate, gates, moved=True)
+        _record_champion(registry, candidate, why=promotion.why)
+    return replace(promotion, moved=True)
+
+
+def _bundle_gates(
+    registry: Registry,
+    candidate: RegisteredVersion,
+    champion: RegisteredVersion | None,
+    budget: Budget,
+    cost_of: Callable[[Path], Cost],
+) -> tuple[Gate, ...]:
+    """What the bundle itself shows: that callers may stay as they are, and what it costs."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = _download(registry, candidate, Path(folder) / "candidate")
+        broken = _breaks(registry, champion, bundle, Path(folder) / "champion") if champion else ()
+        cost = cost_of(Path(folder) / "candidate")
+    return callers_gate(broken, champion), *budget_gates(cost, budget)
+
+
+def _breaks(registry: Registry, champion: RegisteredVersion, bundle: Bundle, folder: Path) -> tuple[str, ...] | None:
+    """What callers of the champion would stumble over; None where it cannot be read."""
+    if champion.digest == bundle.digest:
+        return ()
+    try:
+        return breaks(_download(registry, champion, folder).manifest, bundle.manifest)
+    except BundleError:
+        return None
+
+
+def _download(registry: Registry, version: RegisteredVersion, folder: Path) -> Bundle:
+    """The version's bundle, which then lies in `folder`."""
+    registry.download_bundle(version, folder.parent).rename(folder)
+    bundle = read_bundle(folder)
+    if bundle.digest != version.digest:
+        raise BundleError(
+            f"what was downloaded for {version.name} version {version.version} is not the bundle that was registered; "
+            f"train {version.name} again"
+        )
+    return bundle
 
 
 def rollback(registry: Registry, name: str) -> RegisteredVersion:
@@ -172,6 +214,26 @@ def _refuse_moved(registry: Registry, name: str, judged: RegisteredVersion | Non
         raise RegistryError(f"the champion of {name} was moved while its candidate was judged; promote again")
 
 
+def _record_decision(registry: Registry, promotion: Promotion, champion: RegisteredVersion | None) -> None:
+    """The report on the run, and on the version where it is, whose overrides it took, and that it may be served."""
+    version, moment = promotion.version, datetime.now(UTC)
+    report = f"{moment:%Y-%m-%dT%H%M%SZ}.json"
+    content = {
+        "decided_at": moment.isoformat(timespec="seconds"),
+        "decided_by": user(),
+        "champion_before": champion.version if champion else None,
+        **promotion.to_json(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / report).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        registry.attach(version, Path(folder), REPORTS)
+    (audit,) = (gate for gate in promotion.gates if gate.name == AUDIT)
+    told = [asdict(override) for override in promotion.overrides]
+    notes = {REPORT_NOTE: f"{REPORTS}/{report}", OVERRIDES_NOTE: json.dumps(told) if told else "none"}
+    cleared = f"{AUDIT}: {audit.figure}, {audit.verdict}"
+    registry.record(version.name, version.version, notes | clearance_notes(version, cleared))
+
+
 def _move_champion(registry: Registry, version: RegisteredVersion) -> None:
     registry.point(version.name, CHAMPION, version.version)
     settled = registry.resolve(version.name, CHAMPION)
@@ -185,7 +247,7 @@ def _move_champion(registry: Registry, version: RegisteredVersion) -> None:
 def _record_champion(registry: Registry, version: RegisteredVersion, why: str) -> None:
     notes = {
         "regulars.champion_since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "regulars.champion_by": _user(),
+        "regulars.champion_by": user(),
         "regulars.champion_why": why,
     }
     with _although_champion(version):
@@ -201,7 +263,8 @@ def _although_champion(version: RegisteredVersion) -> Iterator[None]:
         raise RegistryError(f"version {version.version} of {version.name} is champion now, but: {error}") from error
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

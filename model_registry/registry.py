@@ -22,7 +22,11 @@ class RegistryError(Exception):
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A version of a model in the registry. `digest` is that of its bundle."""
+    """A version of a model in the registry.
+
+    `digest` is that of its bundle; `metrics` and `grade` are what its training found. `notes` are what has been
+    recorded on it since.
+    """
 
     name: str
     version: str
@@ -31,6 +35,8 @@ class RegisteredVersion:
     created_at: datetime
     aliases: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
+    grade: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 class Registry(Protocol):
@@ -55,7 +61,19 @@ class Registry(Protocol):
     def record(self, name: str, version: str, notes: dict[str, str]) -> None:
         """Writes notes (who, when, why) on a version."""
 
+    def attach(self, version: RegisteredVersion, folder: Path, name: str) -> None:
+        """Keeps the files of `folder` with what the version's training left behind, under `name`, such as "audits".
+
+        Files of the same names are replaced.
+        """
+
     def evidence(self, version: RegisteredVersion) -> Evidence: ...
 
+    def bundle_bytes(self, version: RegisteredVersion) -> int:
+        """How large the bundle is; 0 where the registry cannot tell."""
+
     def download_bundle(self, version: RegisteredVersion, into: Path) -> Path:
-        """Downloads the bundle as a folder inside `into` and returns that folder; does not verify it."""
+        """Downloads the bundle as a folder inside `into` and returns that folder; does not verify it.
+
+        Raises OSError too: the disk is full.
+        """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -25,12 +26,47 @@ class Status(IntEnum):
     NO_CONSENT = 4
 
 
+SHARES_TOLERANCE = 1e-6
+"""How far from one the shares of a distribution may sum: they are divisions, written as decimals."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How the values of `customers` customers were spread when the model was tested: what drift is measured against.
+
+    A number lies in the bin that begins at the last of `edges` it reaches, so there is one bin more than edges.
+    Categories have no edges: each of the vocabulary is a bin. `shares` are those of the bins; with those of the
+    customers who miss the value, and of those whose category training had not seen, they sum to one.
+
+    Raises:
+        ValueError: the shares are none, or the edges do not ascend.
+    """
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+    missing: float
+    unseen: float
+    customers: int
+
+    def __post_init__(self) -> None:
+        # Comparisons that NaN fails too.
+        if not all(low < high for low, high in pairwise(self.edges)) or any(map(math.isnan, self.edges)):
+            raise ValueError("the edges of a distribution do not ascend")
+        parts = (*self.shares, self.missing, self.unseen)
+        if not (all(part >= 0 for part in parts) and abs(math.fsum(parts) - 1) <= SHARES_TOLERANCE):
+            raise ValueError("the shares of a distribution do not sum to one")
+        if self.customers < 1:
+            raise ValueError("a distribution is that of one customer at least")
+
+
 @dataclass(frozen=True)
 class Feature:
     """One input of a model.
 
     `minimum` and `maximum` are the range of a numeric feature in training, `vocabulary` the categories of a
-    categorical one; both warn, never refuse. A feature that is not `nullable` was never missing in training.
+    categorical one; both warn, never refuse. A feature that is not `nullable` was never missing in training. One with a
+    minimum alone rises with time for everybody. `distribution` is that of the customers whom the model was tested on;
+    bundles of older releases have none.
     """
 
     name: str
@@ -41,6 +77,12 @@ class Feature:
     minimum: float | None = None
     maximum: float | None = None
     vocabulary: tuple[str, ...] = ()
+    distribution: Distribution | None = None
+
+    @property
+    def ages(self) -> bool:
+        """Whether it rises with time for everybody, so that a value above all that training saw says nothing."""
+        return self.minimum is not None and self.maximum is None
 
 
 @dataclass(frozen=True)
@@ -57,7 +99,7 @@ class Output:
 
     `reference` holds the `QUANTILES` quantiles of the output over the reference base; percentiles are
     read off it. `bands` go from low to high. `category` is the business's category that the output speaks of, if it
-    speaks of one.
+    speaks of one. `distribution` is as a feature's.
     """
 
     name: str
@@ -65,6 +107,7 @@ class Output:
     bands: tuple[Band, ...] = ()
     reference: tuple[float, ...] = ()
     category: str = ""
+    distribution: Distribution | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +138,8 @@ class Schema:
         for feature in self.features:
             if feature.kind not in get_args(FeatureKind):
                 raise ValueError(f"feature {feature.name} is of the unknown kind {feature.kind}")
+            categories = len(feature.vocabulary) if feature.kind == "categorical" else None
+            _check_bins(feature.name, feature.distribution, categories)
         for output in self.outputs:
             _check_output(output)
         numeric = {feature.name for feature in self.numeric}
@@ -134,7 +179,14 @@ class Schema:
         """
         return cls(
             features=tuple(
-                Feature(**{**feature, "vocabulary": tuple(feature["vocabulary"])}) for feature in data["features"]
+                Feature(
+                    **{
+                        **feature,
+                        "vocabulary": tuple(feature["vocabulary"]),
+                        "distribution": _distribution(feature.get("distribution")),
+                    }
+                )
+                for feature in data["features"]
             ),
             outputs=tuple(
                 Output(
@@ -143,6 +195,7 @@ class Schema:
                     bands=tuple(Band(**band) for band in output["bands"]),
                     reference=tuple(output["reference"]),
                     category=output["category"],
+                    distribution=_distribution(output.get("distribution")),
                 )
                 for output in data["outputs"]
             ),
@@ -157,7 +210,23 @@ def _refuse_duplicates(what: str, names: list[str]) -> None:
         raise ValueError(f"a {what} stands twice in the schema: {', '.join(names)}")
 
 
+def _distribution(data: dict[str, Any] | None) -> Distribution | None:
+    if data is None:
+        return None
+    return Distribution(**{**data, "edges": tuple(data["edges"]), "shares": tuple(data["shares"])})
+
+
+def _check_bins(name: str, distribution: Distribution | None, categories: int | None = None) -> None:
+    """`categories` are those of the vocabulary; None where values are numbers."""
+    if distribution is None:
+        return
+    bins = len(distribution.edges) + 1 if categories is None else categories
+    if len(distribution.shares) != bins or (categories is not None and distribution.edges):
+        raise ValueError(f"the distribution of {name} does not have a share for each of its {bins} bins")
+
+
 def _check_output(output: Output) -> None:
+    _check_bins(output.name, output.distribution)
     if len(output.reference) not in {0, QUANTILES}:
         raise ValueError(f"output {output.name} has {len(output.reference)} reference quantiles, not {QUANTILES}")
     # Comparisons that NaN fails too.

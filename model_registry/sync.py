@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_registry.bundle import BundleError
+from model_registry.clearance import is_cleared
 from model_registry.registry import RegistryError
 from model_registry.release import Release, bundle_folder, is_intact, publish, read_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from model_registry.registry import Registry
+    from model_registry.registry import RegisteredVersion, Registry
 
 POLL_SECONDS = 5.0
 JITTER = 0.2
@@ -27,16 +29,28 @@ JITTER = 0.2
 
 WORKSPACE_PREFIX = ".sync-"
 
+MEGABYTE = 2**20
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 _log = logging.getLogger(__name__)
 
 
-def sync_once(registry: Registry, name: str, alias: str, bundles: Path) -> Release | None:
+class FolderError(OSError):
+    """The folder of bundles cannot be written. Names it, and says what to do."""
+
+
+def sync_once(
+    registry: Registry, name: str, alias: str, bundles: Path, *, allow_unaudited: bool = False
+) -> Release | None:
     """Brings the folder up to the alias. Returns the new release, or None if it was up to date and undamaged.
 
+    Whoever may write to the registry can move an alias past every gate. A version that no promotion let through and
+    that has passed no audit is not released (`clearance.is_cleared`); what is released already stays.
+
     Raises:
-        RegistryError: the registry fails, or nothing carries the alias.
+        RegistryError: the registry fails, nothing carries the alias, or what does may not be released.
         BundleError: what was downloaded is not the bundle that was registered.
-        OSError: the folder cannot be written.
+        FolderError: the folder cannot be written, or its disk is full.
     """
     version = registry.resolve(name, alias)
     if version is None:
@@ -46,11 +60,15 @@ def sync_once(registry: Registry, name: str, alias: str, bundles: Path) -> Relea
     release = Release(version.version, alias, version.digest)
     if _current(bundles, name) == release and is_intact(bundle_folder(bundles, name, release.digest), release.digest):
         return None
-    folder = bundles / name
-    folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
-    with _workspace(folder) as workspace:
-        publish(bundles, name, registry.download_bundle(version, workspace), release)
+    if not is_cleared(version, allow_unaudited=allow_unaudited):
+        raise _not_cleared(version, alias)
+    with _explained(registry, version, bundles):
+        folder = bundles / name
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        _require_room(registry, version, bundles)
+        with _workspace(folder) as workspace:
+            publish(bundles, name, registry.download_bundle(version, workspace), release)
     return release
 
 
@@ -61,18 +79,66 @@ def follow(
     bundles: Path,
     wait: Callable[[float], bool],
     poll_seconds: float = POLL_SECONDS,
+    *,
+    allow_unaudited: bool = False,
 ) -> None:
-    """Syncs until `wait(seconds)` returns True; a failure is logged, leaves the last release and is tried again."""
+    """Syncs until `wait(seconds)` returns True; a failure leaves the last release and is tried again.
+
+    A failure is logged when it begins and when its reason changes, not at every look, and so is its end.
+    """
+    said = ""
     while True:
         try:
-            release = sync_once(registry, name, alias, bundles)
+            release = sync_once(registry, name, alias, bundles, allow_unaudited=allow_unaudited)
         except (RegistryError, BundleError, OSError) as error:
-            _log.warning("sync of %s@%s failed, the last release stays: %s", name, alias, error)
+            if str(error) != said:
+                said = str(error)
+                _log.warning("sync of %s@%s failed, the last release stays: %s", name, alias, said)
         else:
+            if said:
+                said = ""
+                _log.info("sync of %s@%s works again", name, alias)
             if release is not None:
                 _log.info("released %s version %s (%s)", name, release.version, release.digest[:12])
         if wait(poll_seconds * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter, no secret
             return
+
+
+def _not_cleared(version: RegisteredVersion, alias: str) -> RegistryError:
+    name, number = version.name, version.version
+    return RegistryError(
+        f"version {number} of {name} carries the alias {alias}, but no promotion let it through and it has passed no "
+        f"fairness audit; run 'regulars promote {name} --version {number}' or 'regulars audit fairness {name}@{alias}'"
+    )
+
+
+@contextmanager
+def _explained(registry: Registry, version: RegisteredVersion, bundles: Path) -> Iterator[None]:
+    """Says what is the matter with the folder, where that is what keeps a bundle from being written."""
+    try:
+        yield
+    except FolderError:
+        raise
+    except OSError as error:
+        if error.errno in FULL:
+            raise _too_full(registry, version, bundles) from error
+        remedy = f"let uid {os.getuid()} write there, or name another folder"
+        raise FolderError(f"{bundles} cannot be written ({error.strerror or error}); {remedy}") from error
+
+
+def _require_room(registry: Registry, version: RegisteredVersion, bundles: Path) -> None:
+    """Half a bundle helps nobody, and a disk that it fills may be another's too."""
+    if shutil.disk_usage(bundles).free < registry.bundle_bytes(version):
+        raise _too_full(registry, version, bundles)
+
+
+def _too_full(registry: Registry, version: RegisteredVersion, bundles: Path) -> FolderError:
+    needed = registry.bundle_bytes(version) / MEGABYTE
+    free = shutil.disk_usage(bundles).free / MEGABYTE
+    return FolderError(
+        f"the disk of {bundles} is full: the bundle of {version.name} version {version.version} takes {needed:.2f} MB, "
+        f"and {free:.2f} MB are free; make room, or name another folder"
+    )
 
 
 @contextmanager

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from model_registry.bundle import read_bundle
 from model_registry.evidence import EVIDENCE_FILE, Comparison, Evidence, Interval, Parity
-from model_registry.mlflow_registry import MlflowRegistry
+from model_registry.mlflow_registry import MlflowRegistry, open_client
 from model_registry.registry import RegisteredVersion, Registry, RegistryError
 from tests.fakes.registry import FakeRegistry, FolderTracker
 from tests.support.bundles import GOLDEN_ROWS, SCHEMA, columns, make_bundle
 from training.core.tracking import MlflowTracker, RunRecord, Tracker
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 ABSENT = "99"
 
@@ -29,6 +30,9 @@ class Place:
     registry: Registry
     tracker: Tracker
     folder: Path
+    read: Callable[[RegisteredVersion, str], bytes]
+    """What is attached to a version under a path."""
+
     trained: int = 0
 
     def train(self, name: str = "churn") -> RegisteredVersion:
@@ -43,6 +47,7 @@ class Place:
             RunRecord(
                 parameters={"trees": 10},
                 metrics={"auc": 0.8 + self.trained / 100},
+                grade="good",
                 dataset_digest="d" * 64,
                 folder=folder,
                 model=bundle.model,
@@ -66,12 +71,17 @@ def evidence(digest: str) -> Evidence:
 
 def open_fake(folder: Path) -> Place:
     tracker = FolderTracker(folder / "runs")
-    return Place(FakeRegistry(tracker), tracker, folder)
+    registry = FakeRegistry(tracker)
+    return Place(registry, tracker, folder, lambda version, path: registry.attached[version.run_id][path])
 
 
 def open_mlflow(folder: Path) -> Place:
     uri = f"sqlite:///{folder}/deep/down/mlflow.db"
-    return Place(MlflowRegistry(uri), MlflowTracker(uri), folder)
+
+    def read(version: RegisteredVersion, path: str) -> bytes:
+        return Path(open_client(uri).download_artifacts(version.run_id, path)).read_bytes()
+
+    return Place(MlflowRegistry(uri), MlflowTracker(uri), folder, read)
 
 
 @pytest.fixture(scope="module", params=[open_fake, open_mlflow], ids=["fake", "mlflow"])
@@ -88,6 +98,7 @@ class TestRegistry:
         assert (found.name, found.version, found.run_id) == ("churn", registered.version, registered.run_id)
         assert found.digest == registered.digest
         assert found.metrics["auc"] == pytest.approx(0.8 + place.trained / 100)
+        assert found.grade == "good"
         assert found.aliases == ()
         assert found.created_at.tzinfo is not None
 
@@ -150,3 +161,35 @@ class TestRegistry:
         folder = place.registry.download_bundle(version, tmp_path)
         assert folder.parent == tmp_path
         assert read_bundle(folder).digest == version.digest
+
+    def test_a_bundle_is_as_large_as_its_files(self, place: Place, tmp_path: Path) -> None:
+        version = place.train()
+        folder = place.registry.download_bundle(version, tmp_path)
+        assert place.registry.bundle_bytes(version) == sum(file.stat().st_size for file in folder.iterdir())
+
+    def test_notes_come_back_and_the_later_one_stands(self, place: Place) -> None:
+        version = place.train("noted")
+        assert version.notes == {}
+        place.registry.record("noted", version.version, {"who": "Ada", "why": "audit"})
+        place.registry.record("noted", version.version, {"who": "Grace"})
+        place.registry.point("noted", "candidate", version.version)
+        resolved = place.registry.resolve("noted", "candidate")
+        assert resolved is not None
+        assert resolved.notes == {"who": "Grace", "why": "audit"}
+        assert place.registry.get("noted", version.version).notes == resolved.notes
+
+    def test_files_are_attached_beside_what_training_left_and_may_be_replaced(
+        self, place: Place, tmp_path: Path
+    ) -> None:
+        version = place.train()
+        for text in ("first", "second"):
+            (tmp_path / "report.html").write_text(text)
+            place.registry.attach(version, tmp_path, "audits/fairness")
+        assert place.read(version, "audits/fairness/report.html") == b"second"
+        assert place.registry.evidence(version) == evidence(version.digest)
+
+    def test_nothing_is_attached_to_a_version_without_a_run(self, place: Place, tmp_path: Path) -> None:
+        lost = replace(place.train(), run_id="gone")
+        (tmp_path / "report.html").write_text("text")
+        with pytest.raises(RegistryError):
+            place.registry.attach(lost, tmp_path, "audits")

@@ -46,12 +46,14 @@ class _Run:
     evidence: Evidence | None
     bundle: Path | None
     metrics: dict[str, float]
+    grade: str
 
 
 class FakeRegistry:
     """Implements `model_registry.registry.Registry`: versions and aliases in memory, bundles in folders.
 
-    Versions come from the runs of a `FolderTracker`, or by `add`. `moves`, `notes` and `downloads` tell what was done;
+    Versions come from the runs of a `FolderTracker`, or by `add`. `moves`, `notes`, `attached` (contents by run
+    and path) and `downloads` tell what was done;
     `is_down` and the hooks let others act, or the registry fail, in the middle of it.
     """
 
@@ -62,6 +64,7 @@ class FakeRegistry:
         self._aliases: dict[tuple[str, str], str] = {}
         self.moves: list[tuple[str, str]] = []
         self.notes: dict[tuple[str, str], dict[str, str]] = {}
+        self.attached: dict[str, dict[str, bytes]] = {}
         self.downloads = 0
         self.is_down = False
         self.on_point: Callable[[str], None] = lambda alias: None
@@ -71,7 +74,7 @@ class FakeRegistry:
 
     def add(self, version: str, digest: str, evidence: Evidence | None = None, bundle: Path | None = None) -> None:
         """A version of churn, with what training left behind, or another in its place."""
-        self._keep("churn", version, f"run-{version}", digest, _Run(evidence, bundle, {}))
+        self._keep("churn", version, f"run-{version}", digest, _Run(evidence, bundle, {}, ""))
 
     def place(self, alias: str, version: str) -> None:
         """Moves an alias of churn as somebody else would."""
@@ -89,13 +92,14 @@ class FakeRegistry:
         folder = self._tracker.root / run_id
         evidence = Evidence.from_json(json.loads((folder / EVIDENCE_FILE).read_text()))
         number = str(1 + sum(model == name for model, _ in self._versions))
-        return self._keep(name, number, run_id, digest, _Run(evidence, folder / "bundle", dict(record.metrics)))
+        run = _Run(evidence, folder / "bundle", dict(record.metrics), record.grade)
+        return self._keep(name, number, run_id, digest, run)
 
     def get(self, name: str, version: str) -> RegisteredVersion:
         self._answer()
         found = self._found(name, version)
         aliases = sorted(alias for (model, alias), at in self._aliases.items() if (model, at) == (name, version))
-        return replace(found, aliases=tuple(aliases))
+        return replace(found, aliases=tuple(aliases), notes=dict(self.notes.get((name, version), {})))
 
     def resolve(self, name: str, alias: str) -> RegisteredVersion | None:
         self._answer()
@@ -123,6 +127,13 @@ class FakeRegistry:
         self._found(name, version)
         self.notes.setdefault((name, version), {}).update(notes)
 
+    def attach(self, version: RegisteredVersion, folder: Path, name: str) -> None:
+        self._answer()
+        if version.run_id not in self._runs:
+            raise RegistryError(f"there is no run {version.run_id}; see 'regulars models'")
+        files = {f"{name}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+        self.attached.setdefault(version.run_id, {}).update(files)
+
     def evidence(self, version: RegisteredVersion) -> Evidence:
         self._answer()
         self.on_evidence()
@@ -130,6 +141,11 @@ class FakeRegistry:
         if evidence is None:
             raise RegistryError(f"version {version.version} of {version.name} has no evidence")
         return evidence
+
+    def bundle_bytes(self, version: RegisteredVersion) -> int:
+        self._answer()
+        bundle = self._runs[version.run_id].bundle
+        return sum(path.stat().st_size for path in bundle.iterdir()) if bundle else 0
 
     def download_bundle(self, version: RegisteredVersion, into: Path) -> Path:
         self._answer()
@@ -143,7 +159,7 @@ class FakeRegistry:
     def _keep(self, name: str, version: str, run_id: str, digest: str, run: _Run) -> RegisteredVersion:
         self._runs[run_id] = run
         self._versions[name, version] = RegisteredVersion(
-            name, version, run_id, digest, datetime.now(UTC), metrics=run.metrics
+            name, version, run_id, digest, datetime.now(UTC), metrics=run.metrics, grade=run.grade
         )
         return self._versions[name, version]
 

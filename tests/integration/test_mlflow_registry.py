@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from features.project import TRACKING_VARIABLE
-from model_registry.mlflow_registry import DIGEST_TAG, MlflowRegistry, open_client
+from model_registry.mlflow_registry import DIGEST_TAG, MlflowRegistry, explained, open_client
 from model_registry.registry import RegistryError
 from tests.contract.test_registry import Place, open_mlflow
 from tests.support.bundles import GOLDEN_ROWS, columns, probability
@@ -98,6 +99,46 @@ def test_a_place_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
         MlflowRegistry(f"sqlite:///{tmp_path}/file/mlflow.db")
     with pytest.raises(RegistryError, match=r"registry\.tracking_uri"):
         MlflowRegistry("gopher://models")
+
+
+def test_a_database_that_was_moved_is_missed_and_not_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "gone" / "mlflow.db"
+    for options in ("", "?timeout=5"):
+        with pytest.raises(RegistryError, match=f"no registry at {file}; if nothing was trained yet, run 'regulars"):
+            MlflowRegistry(f"sqlite:///{file}{options}", must_exist=True)
+    assert not file.parent.exists()
+
+
+def test_a_registry_that_must_exist_and_does_is_opened(place: Place) -> None:
+    place.train("there")
+    assert len(MlflowRegistry(uri(place), must_exist=True).versions("there")) == 1
+
+
+def test_a_full_disk_is_told_as_one_however_mlflow_says_it(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, remote_file_path: str, local_path: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    version = place.train("large")
+    monkeypatch.setattr("mlflow.store.artifact.local_artifact_repo.LocalArtifactRepository._download_file", fail)
+    with pytest.raises(OSError, match="No space left on device") as failure:
+        place.registry.download_bundle(version, tmp_path)
+    assert failure.value.errno == errno.ENOSPC
+
+
+def test_what_failed_is_told_where_mlflow_only_announces_it() -> None:
+    announced = "The following failures occurred:\n##### File model.onnx #####\nno such bucket\n"
+    with (
+        pytest.raises(RegistryError, match="The following failures occurred: no such bucket; check"),
+        explained("download", "here"),
+    ):
+        raise ValueError(announced)
+
+
+def test_a_package_that_is_not_installed_is_no_matter_of_the_registry() -> None:
+    with pytest.raises(ModuleNotFoundError, match="psycopg"):
+        MlflowRegistry("postgresql+psycopg2://host/db").versions("churn")
 
 
 def test_an_error_tells_the_user_of_the_registry_and_not_the_password() -> None:

@@ -196,8 +196,9 @@ class TestSubscriptionsThatEnd:
         pacsv.write_csv(subscriptions, tmp_path / "subscriptions.csv")
         (tmp_path / "regulars.toml").write_text(
             '[project]\nname = "Club"\n[tables.transactions]\nsource = "orders.csv"\ncustomer = "who"\ntime = "when"\n'
-            'amount = "paid"\n[tables.subscriptions]\nsource = "subscriptions.csv"\ncustomer = "who"\n'
-            'start = "since"\nend = "until"\n[churn]\nhorizon_days = 30\nactive_days = 60\n'
+            'amount = "paid"\nduplicates = "keep"\n'
+            '[tables.subscriptions]\nsource = "subscriptions.csv"\ncustomer = "who"\nstart = "since"\nend = "until"\n'
+            "[churn]\nhorizon_days = 30\nactive_days = 60\n"
         )
         result = run(load_project(tmp_path / "regulars.toml"), tmp_path, dt.date(2020, 12, 31))
         assert result.metrics["auc"].estimate > 0.6

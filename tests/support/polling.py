@@ -14,12 +14,12 @@ PATIENCE_SECONDS = 30.0
 """Long enough for a loaded machine: only a failing test waits for all of it."""
 
 
-def eventually(ask: Callable[[], T | None], what: str) -> T:
+def eventually(ask: Callable[[], T | None], what: str, patience_seconds: float = PATIENCE_SECONDS) -> T:
     """Asks until the answer is neither None nor False; fails with `what` when patience ends."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
         answer = ask()
         if answer is not None and answer is not False:
             return answer
         time.sleep(0.01)
-    raise AssertionError(f"waited {PATIENCE_SECONDS:.0f} s in vain for {what}")
+    raise AssertionError(f"waited {patience_seconds:.0f} s in vain for {what}")

@@ -11,8 +11,8 @@ from model_registry.evidence import EVIDENCE_FILE, Evidence, Parity
 from model_registry.mlflow_registry import BUNDLE_ARTIFACT
 from model_registry.servable import Servable
 from training.core.card import CardFacts, model_card
+from training.core.drawing import to_svg
 from training.core.golden import golden_rows
-from training.core.plots import to_svg
 from training.core.tracking import RunRecord
 
 if TYPE_CHECKING:
@@ -36,15 +36,23 @@ class Outcome:
 
 
 def write_artifacts(
-    folder: Path, draft: Draft, judgement: Judgement, parity: Parity, champion: str, warnings: tuple[str, ...]
+    folder: Path,
+    business: str,
+    draft: Draft,
+    judgement: Judgement,
+    parity: Parity,
+    champion: str,
+    warnings: tuple[str, ...],
 ) -> Outcome:
     """Writes the run's artifacts into `folder`. The bundle is read back and replayed before anybody else may.
+
+    `business` is its name, and `champion` the version that the judgement was compared with, as the card tells them.
 
     Raises:
         BundleError: what was written does not reproduce its own golden rows.
     """
     estimates = {name: interval.estimate for name, interval in judgement.metrics.items()}
-    manifest = replace(draft.manifest, metrics=estimates)
+    manifest = replace(draft.manifest, schema=draft.observed_schema(), metrics=estimates)
     bundle = folder / BUNDLE_ARTIFACT
     digest = write_bundle(bundle, manifest, draft.fitted.graph, golden_rows(draft.servable, draft.dataset.test.columns))
     Servable(read_bundle(bundle)).replay()
@@ -59,6 +67,7 @@ def write_artifacts(
         grade=judgement.grade,
     )
     facts = CardFacts(
+        business=business,
         manifest=manifest,
         dataset=draft.dataset,
         judgement=judgement,
@@ -71,6 +80,7 @@ def write_artifacts(
     record = RunRecord(
         parameters={**draft.fitted.parameters, **_settings(draft.dataset)},
         metrics=_all_metrics(judgement),
+        grade=judgement.grade,
         dataset_digest=manifest.dataset_digest,
         folder=folder,
         model=(bundle / MODEL_FILE).read_bytes(),
@@ -85,13 +95,13 @@ def _write_papers(folder: Path, facts: CardFacts) -> None:
     (folder / EVIDENCE_FILE).write_text(json.dumps(evidence, indent=1))
     (folder / PARITY_FILE).write_text(json.dumps(evidence["parity"], indent=1))
     (folder / COMPARISON_FILE).write_text(json.dumps(evidence["champion"], indent=1))
-    (folder / CARD_FILE).write_text(model_card(facts))
+    (folder / CARD_FILE).write_text(model_card(facts), encoding="utf-8")
     for name, text in facts.judgement.documents.items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
     plots = folder / PLOTS_FOLDER
     plots.mkdir()
     for one in facts.judgement.illustrations:
-        (plots / f"{one.name}.svg").write_text(to_svg(one.figure))
+        (plots / f"{one.name}.svg").write_text(to_svg(one.figure), encoding="utf-8")
 
 
 def _settings(dataset: Dataset) -> dict[str, float | int | str]:

@@ -23,22 +23,31 @@ if TYPE_CHECKING:
 RECENCY = "recency"
 LOGISTIC = "logistic regression"
 RECENCY_FEATURE = "recency_days"
-ITERATIONS = 1000
 RARE_CATEGORY = 20
 """Categories with fewer rows share one column."""
 
 
-def recency_scores(columns: Columns, features: Sequence[Feature]) -> NDArray[np.float64] | None:
-    """The longer away, the likelier gone: days since the last order (N,); None where recency is no feature.
+def recency_scores(
+    columns: Columns, features: Sequence[Feature], recency: str = RECENCY_FEATURE
+) -> NDArray[np.float64] | None:
+    """The longer away, the likelier gone: days since the last order (N,); None where `recency` is no feature.
 
     Source: Wübben and Wangenheim, "Instant customer base analysis" (2008), where this hiatus rule held its own.
     """
     names = [feature.name for feature in features if feature.kind == "numeric"]
-    if RECENCY_FEATURE not in names:
+    if recency not in names:
         return None
-    recency = columns.numeric[:, names.index(RECENCY_FEATURE)].astype(np.float64)
-    # Who never ordered is further away than everybody who did.
-    return np.nan_to_num(recency, nan=np.inf)
+    days = columns.numeric[:, names.index(recency)].astype(np.float64)
+    # Who never did it is further away than everybody who did.
+    return np.nan_to_num(days, nan=np.inf)
+
+
+def repeat_scores(
+    columns: Columns, features: Sequence[Feature], recency: str = RECENCY_FEATURE
+) -> NDArray[np.float64] | None:
+    """The same rule for what is done again: the shorter ago, the likelier (N,)."""
+    days = recency_scores(columns, features, recency)
+    return None if days is None else -days
 
 
 def logistic_scores(train: Rows, test: Columns, features: Sequence[Feature], label: str) -> NDArray[np.float64]:
@@ -68,7 +77,8 @@ def logistic_scores(train: Rows, test: Columns, features: Sequence[Feature], lab
             ),
         ]
     )
-    model = make_pipeline(prepare, LogisticRegression(max_iter=ITERATIONS))
+    # A few hundred columns at most: Newton's steps are few, and end where the likelihood is largest.
+    model = make_pipeline(prepare, LogisticRegression(solver="newton-cholesky"))
     model.fit(_table(train.columns), train.labels[label])
     probabilities: NDArray[np.float64] = model.predict_proba(_table(test))[:, 1]
     return probabilities

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import lightgbm as lgb
@@ -90,10 +91,10 @@ def floor_to_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where(nearest > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
-def thresholds(booster: lgb.Booster) -> Mapping[int, NDArray[np.float32]]:
-    """The distinct thresholds of every numeric feature that the trees split on, by column of the design matrix."""
+def thresholds(*boosters: lgb.Booster) -> Mapping[int, NDArray[np.float32]]:
+    """The distinct thresholds of every numeric feature that any of the trees splits on, by column of the matrix."""
     found: dict[int, set[float]] = defaultdict(set)
-    for match in _SPLITS.finditer(booster.model_to_string(num_iteration=-1)):
+    for match in chain.from_iterable(_SPLITS.finditer(one.model_to_string(num_iteration=-1)) for one in boosters):
         splits = (match[name].split() for name in ("features", "thresholds", "kinds"))
         for feature, threshold, kind in zip(*splits, strict=True):
             if not int(kind) & _CATEGORICAL_SPLIT:

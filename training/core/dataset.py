@@ -71,7 +71,8 @@ class Dataset:
 
     `features` carry what the training rows showed: range, vocabulary, whether ever missing. `test_table` is the
     test part as it came, for models with other features. `set_aside` counts test customers that a server would
-    refuse, because they miss a feature that training never missed. `horizon_days` is 0 without a time axis.
+    refuse, because they miss a feature that training never missed. `horizon_days` is 0 without a time axis. `warnings`
+    are what was found on reading that a person should know.
     """
 
     features: tuple[Feature, ...]
@@ -81,6 +82,7 @@ class Dataset:
     horizon_days: int
     window: TrainingWindow
     set_aside: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def has_time_axis(self) -> bool:

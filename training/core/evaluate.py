@@ -53,7 +53,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """The customers of a test snapshot, one row each, with their labels (N,), 0 or 1."""
+    """The customers of a test snapshot, one row each, with their labels (N,): 0 or 1, or amounts."""
 
     labels: NDArray[np.float64]
     resamples: int = RESAMPLES
@@ -61,16 +61,17 @@ class Bootstrap:
 
     def ranking(self, scores: NDArray[np.float64]) -> dict[str, Sample]:
         """The metrics of an order: `scores` (N,) need not be probabilities."""
-        return self._sample(Ranking(scores, self.labels).metrics)
+        return self.sample(Ranking(scores, self.labels).metrics)
 
     def probabilities(self, probabilities: NDArray[np.float64]) -> dict[str, Sample]:
         """The metrics of an order and of a level: `probabilities` are (N,)."""
         ranking = Ranking(probabilities, self.labels)
-        return self._sample(
+        return self.sample(
             lambda weights: ranking.metrics(weights) | level_metrics(probabilities, self.labels, weights)
         )
 
-    def _sample(self, metrics: Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]) -> dict[str, Sample]:
+    def sample(self, metrics: Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]) -> dict[str, Sample]:
+        """Metrics (R,) by name of weightings (R, N), for the customers as they are and for the resamples."""
         estimates = metrics(np.ones((1, len(self.labels))))
         parts = [metrics(weights) for weights in self._weights()]
         return {
@@ -97,10 +98,8 @@ class Ranking:
 
     def metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """AUC, average precision, and the share of positives in the top tenth with its lift, each (R,)."""
-        ordered = weights[:, self._order]
-        positives = self._steps(ordered * self.labels[self._order])
-        customers = self._steps(ordered)
-        top = _captured(positives, customers)
+        positives, customers = self.gains(weights)
+        top = captured(positives, customers)
         return {
             "auc": _auc(positives, customers - positives),
             "average_precision": _average_precision(positives, customers),
@@ -108,20 +107,31 @@ class Ranking:
             "lift_top_decile": top / TOP_SHARE,
         }
 
+    def gains(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sums of the labels and of the customers from the top down to the end of each step: (R, steps + 1) each."""
+        ordered = weights[:, self._order]
+        return self._steps(ordered * self.labels[self._order]), self._steps(ordered)
+
+    @cached_property
+    def steps(self) -> NDArray[np.intp]:
+        """The step (N,) that each customer stands on, 0 at the top."""
+        return np.unique(-self.scores, return_inverse=True)[1]
+
     @cached_property
     def _order(self) -> NDArray[np.intp]:
         return np.argsort(-self.scores, kind="stable")
 
     @cached_property
     def _ends(self) -> NDArray[np.intp]:
-        """The last position of each step."""
+        """How many customers lie above the first step and down to the end of each (steps + 1,)."""
         ordered = self.scores[self._order]
-        return np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
+        return np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [len(ordered)]])
 
     def _steps(self, ordered: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums from the top down to the end of each step, with a zero before the first: (R, steps + 1)."""
-        sums = np.cumsum(ordered, axis=1)[:, self._ends]
-        return np.pad(sums, ((0, 0), (1, 0)))
+        sums = np.zeros((len(ordered), ordered.shape[1] + 1))
+        np.cumsum(ordered, axis=1, out=sums[:, 1:])
+        return sums[:, self._ends]
 
 
 def level_metrics(
@@ -167,8 +177,8 @@ def _average_precision(positives: NDArray[np.float64], customers: NDArray[np.flo
     return found
 
 
-def _captured(positives: NDArray[np.float64], customers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of all positives among the top tenth of customers; a step is cut in proportion."""
+def captured(positives: NDArray[np.float64], customers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of all positives, or amounts, among the top tenth of customers (R,); a step is cut in proportion."""
     wanted = TOP_SHARE * customers[:, -1]
     rows = np.arange(len(customers))
     step = (customers < wanted[:, None]).sum(axis=1)

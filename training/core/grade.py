@@ -40,7 +40,8 @@ def grade(
     metric: str, strength: Interval, baselines: Iterable[Comparison], requirements: Iterable[Requirement] = ()
 ) -> str:
     """The word for a model that is decided by `metric`."""
-    if not all(one.passed for one in (*baselines, *requirements)):
+    gates: tuple[Comparison | Requirement, ...] = (*baselines, *requirements)
+    if not all(gate.passed for gate in gates):
         return POOR
     scale = SCALES[metric]
     if strength.low >= scale.excellent:

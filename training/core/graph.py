@@ -1,9 +1,11 @@
-"""Boosters into ONNX: raw named features in, calibrated probabilities out.
+"""Boosters into ONNX: raw named features in, calibrated probabilities or amounts out.
 
     numeric ─────────────────────────────┐
     categorical ─ Gather ─ LabelEncoder ─┴ Concat ─┬ TreeEnsembleRegressor ┬ Sum ─ Mul ─ Add ─ Sigmoid ─ output
                                                    ├ TreeEnsembleRegressor ┤
                                                    └ …                     ┘
+
+An amount ends in Exp instead, and its bounds in Exp, Sub and what keeps them on their sides of it.
 
 The converter turns trees into tree nodes; all around them is written here, because calibrated classifiers export
 silently wrong through the converters (errors up to .49).
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from model_registry.schema import Feature, Schema
+    from training.core.amounts import Amounts, Line
     from training.core.classifier import Calibrated
 
 TREES_A_NODE = 25
@@ -38,13 +41,48 @@ TREES = "TreeEnsembleRegressor"
 MATRIX = "features"
 
 
-def probability_graph(schema: Schema, heads: Mapping[str, Calibrated]) -> bytes:
-    """The serialised graph with one calibrated booster for each output, in the order of the schema."""
-    nodes = _encoding(schema)
-    for output in schema.outputs:
-        nodes += _head(output.name, heads[output.name], len(schema.features))
+def probability_graph(schema: Schema, heads: Mapping[str, Calibrated], whole: Mapping[str, str] | None = None) -> bytes:
+    """The serialised graph with one calibrated booster for each output, in the order of the schema.
+
+    `whole` names, for an output that is part of an earlier one, the output that it may not exceed.
+    """
+    nodes = []
+    for name in (output.name for output in schema.outputs):
+        nodes += _line(name, heads[name], len(schema.features))
+        if whole and name in whole:
+            nodes.append(helper.make_node("Sigmoid", [f"{name}_line"], [f"{name}_alone"]))
+            nodes.append(helper.make_node("Min", [f"{name}_alone", whole[name]], [name]))
+        else:
+            nodes.append(helper.make_node("Sigmoid", [f"{name}_line"], [name]))
+    return serialised(schema, nodes)
+
+
+def amounts_graph(schema: Schema, amounts: Amounts) -> bytes:
+    """The serialised graph of an expected amount and its bounds; the schema has them in this order."""
+    expected, lower, upper = (output.name for output in schema.outputs)
+    lines = {expected: amounts.expected, lower: amounts.lower, upper: amounts.upper}
+    return serialised(
+        schema,
+        [
+            *(node for name, line in lines.items() for node in _line(name, line, len(schema.features))),
+            _constant("nothing", TensorProto.FLOAT, [0.0]),
+            _constant("one", TensorProto.FLOAT, [1.0]),
+            helper.make_node("Exp", [f"{expected}_line"], [expected]),
+            helper.make_node("Exp", [f"{lower}_line"], [f"{lower}_exp"]),
+            helper.make_node("Sub", [f"{lower}_exp", "one"], [f"{lower}_free"]),
+            helper.make_node("Max", [f"{lower}_free", "nothing"], [f"{lower}_money"]),
+            helper.make_node("Min", [f"{lower}_money", expected], [lower]),
+            helper.make_node("Exp", [f"{upper}_line"], [f"{upper}_exp"]),
+            helper.make_node("Sub", [f"{upper}_exp", "one"], [f"{upper}_free"]),
+            helper.make_node("Max", [f"{upper}_free", expected], [upper]),
+        ],
+    )
+
+
+def serialised(schema: Schema, heads: Sequence[NodeProto]) -> bytes:
+    """The model of the heads above the design matrix; they end in the outputs of the schema."""
     graph = helper.make_graph(
-        nodes,
+        [*_encoding(schema), *heads],
         "regulars",
         inputs=_inputs(schema),
         outputs=[
@@ -54,8 +92,8 @@ def probability_graph(schema: Schema, heads: Mapping[str, Calibrated]) -> bytes:
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="regulars")
     checker.check_model(model, full_check=True)
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def _inputs(schema: Schema) -> list[ValueInfoProto]:
@@ -98,16 +136,16 @@ def _category_code(position: int, feature: Feature) -> list[NodeProto]:
     ]
 
 
-def _head(output: str, calibrated: Calibrated, width: int) -> list[NodeProto]:
-    trees = tree_nodes(calibrated.booster, width, prefix=output)
+def _line(output: str, line: Calibrated | Line, width: int) -> list[NodeProto]:
+    """Margins and the line through them, up to the link."""
+    trees = tree_nodes(line.booster, width, prefix=output)
     return [
         *trees,
         helper.make_node("Sum", [node.output[0] for node in trees], [f"{output}_margin"]),
-        _constant(f"{output}_slope", TensorProto.FLOAT, [calibrated.slope]),
-        _constant(f"{output}_intercept", TensorProto.FLOAT, [calibrated.intercept]),
+        _constant(f"{output}_slope", TensorProto.FLOAT, [line.slope]),
+        _constant(f"{output}_intercept", TensorProto.FLOAT, [line.intercept]),
         helper.make_node("Mul", [f"{output}_margin", f"{output}_slope"], [f"{output}_scaled"]),
-        helper.make_node("Add", [f"{output}_scaled", f"{output}_intercept"], [f"{output}_log_odds"]),
-        helper.make_node("Sigmoid", [f"{output}_log_odds"], [output]),
+        helper.make_node("Add", [f"{output}_scaled", f"{output}_intercept"], [f"{output}_line"]),
     ]
 
 

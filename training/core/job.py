@@ -111,7 +111,9 @@ def train(
         warnings = (*_warnings(dataset, suspects, champion), *fitted.warnings)
         with tempfile.TemporaryDirectory() as folder:
             with clock.step("write the bundle"):
-                outcome = write_artifacts(Path(folder), draft, judgement, parity, champion.version, warnings)
+                outcome = write_artifacts(
+                    Path(folder), project.name, draft, judgement, parity, champion.version, warnings
+                )
             with clock.step("log the run"):
                 tracker.finish(run_id, outcome.record)
     with clock.step("register"):
@@ -172,6 +174,7 @@ def _register_candidate(registry: Registry, name: str, run_id: str, digest: str)
 
 
 def _warnings(dataset: Dataset, suspects: Iterable[Suspect], champion: Champion) -> Iterator[str]:
+    yield from dataset.warnings
     for suspect in suspects:
         yield f"{suspect.feature} alone reaches an AUC of {suspect.auc:.3f} for {suspect.label}; it was acknowledged."
     if champion.warning:

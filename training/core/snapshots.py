@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,12 @@ from features.horizon import HISTORY_HORIZONS
 from features.snapshot import data_window, labelled_snapshot, to_arrow
 from model_registry.bundle import TrainingWindow
 from training.core.dataset import Rows, make_dataset, rows_from_arrow
-from training.core.eligibility import MINIMUM_TRAINING, require_both_outcomes
+from training.core.eligibility import MINIMUM_TEST, MINIMUM_TRAINING, require_both_outcomes
 from training.core.errors import TrainingError
-from training.core.split import Windows, last_whole_day, plan_windows, split_customers
+from training.core.split import TEST_SHARE, Windows, last_whole_day, plan_windows, split_customers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import ibis
     from numpy.typing import NDArray
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from features.specs import FeatureSpec
     from features.tables import CustomerTables
     from training.core.dataset import Dataset
+
+MINIMUM_PARTED = math.ceil(max(MINIMUM_TRAINING / (1 - TEST_SHARE), MINIMUM_TEST / TEST_SHARE))
+"""Customers of each outcome, so that both parts hold enough once they are parted."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Question:
 
     `answers` gives `customer` and the `labels` for a date; they close `horizon_days` later, which `key` sets in the
     project. `by_category` takes the features of single categories too. `across_customers` allows to split customers
-    where the history is too short for an earlier snapshot to train.
+    where the history is too short for an earlier snapshot to train. `amounts` are labels of
+    which none need be zero. `features` are the only ones to take, where named.
     """
 
     horizon_days: int
@@ -72,9 +77,13 @@ class Question:
     answers: Callable[[dt.date], ibis.Table]
     by_category: bool = False
     across_customers: bool = False
+    amounts: bool = False
+    features: tuple[str, ...] = ()
 
 
-def chosen_specs(project: Project, tables: CustomerTables, *, by_category: bool = False) -> tuple[FeatureSpec, ...]:
+def chosen_specs(
+    project: Project, tables: CustomerTables, *, by_category: bool = False, only: Sequence[str] = ()
+) -> tuple[FeatureSpec, ...]:
     """The features that the tables tell, without those that the project drops.
 
     Raises:
@@ -89,7 +98,11 @@ def chosen_specs(project: Project, tables: CustomerTables, *, by_category: bool 
                 hint = f"the nearest is {near[0]}" if near else f"there are: {', '.join(names)}"
                 raise TrainingError(f"{project.file}: training.{key} names {name!r}, which is no feature; {hint}")
     kept = tuple(
-        spec for spec in specs if spec.name not in project.training.drop_features and (by_category or not spec.category)
+        spec
+        for spec in specs
+        if spec.name not in project.training.drop_features
+        and (by_category or not spec.category)
+        and (not only or spec.name in only)
     )
     if not any(spec.kind == "numeric" for spec in kept):
         raise TrainingError(
@@ -106,7 +119,7 @@ def dated_dataset(project: Project, tables: CustomerTables, history: History, qu
         TrainingError: the history is too short.
     """
     windows = _plan(project, history, question)
-    specs = chosen_specs(project, tables, by_category=question.by_category)
+    specs = chosen_specs(project, tables, by_category=question.by_category, only=question.features)
     read = {
         date: to_arrow(labelled_snapshot(tables, date, question.answers(date)))
         for date in sorted({*windows.train, windows.test})
@@ -117,7 +130,11 @@ def dated_dataset(project: Project, tables: CustomerTables, history: History, qu
     if windows.train != (windows.test,):
         train = Rows.concatenate([rows[date] for date in windows.train])
         return make_dataset(specs, train, test, test_table, question.horizon_days, window)
-    fit, held_out = _parted(test, question.labels[0], "history holds no earlier snapshot, so the table of customers")
+    label = question.labels[0]
+    if question.amounts:
+        fit, held_out = split_customers(test, label)
+    else:
+        fit, held_out = _parted(test, label, "history holds no earlier snapshot, so the table of customers")
     return make_dataset(
         specs, test.at(fit), test.at(held_out), test_table.take(held_out), question.horizon_days, window
     )
@@ -154,5 +171,5 @@ def _plan(project: Project, history: History, question: Question) -> Windows:
 
 
 def _parted(rows: Rows, label: str, what: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    require_both_outcomes(what, rows, label, MINIMUM_TRAINING)
+    require_both_outcomes(what, rows, label, MINIMUM_PARTED)
     return split_customers(rows, label)

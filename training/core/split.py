@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from features.horizon import HISTORY_HORIZONS
-from training.core.errors import TrainingError
+from training.core.errors import NotEligibleError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,11 +58,11 @@ def plan_windows(
     horizon in the project.
 
     Raises:
-        TrainingError: the history is too short.
+        NotEligibleError: the history is too short.
     """
     history = (as_of - first.date()).days
     if history < HISTORY_HORIZONS * horizon_days:
-        raise TrainingError(
+        raise NotEligibleError(
             f"the data covers {history} days up to {as_of}, and a horizon of {horizon_days} days needs "
             f"{HISTORY_HORIZONS * horizon_days}; shorten {key}, or train again when there is more"
         )
@@ -73,7 +73,7 @@ def plan_windows(
     room = (last - earliest).days // spacing_days + 1
     train = tuple(last - dt.timedelta(days=spacing_days * back) for back in reversed(range(min(snapshots, room))))
     if not train:
-        raise TrainingError(
+        raise NotEligibleError(
             f"no training snapshot fits: the data begins on {first.date()}, customers are looked back on for "
             f"{active_days} days, and two horizons of {horizon_days} days must pass before {as_of}; "
             f"shorten churn.active_days or {key}, or train again when there is more"
@@ -93,17 +93,21 @@ def folds(rows: Rows, label: str, horizon_days: int) -> list[Fold]:
         closed = np.flatnonzero(rows.dates + horizon <= date)
         if len(np.unique(rows.labels[label][closed] > 0)) > 1:
             chained.append((closed, np.flatnonzero(rows.dates == date)))
-    return chained or _customer_folds(rows, label)
+    return chained or customer_folds(rows, label)
 
 
 def split_customers(rows: Rows, label: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Training and test positions where time cannot part them: stratified by label, the same on every run."""
+    outcome = rows.labels[label] > 0
+    # A customer cannot be on both sides, so what occurs once, or never, cannot be stratified.
+    both = 1 < np.count_nonzero(outcome) < len(outcome) - 1
     train, test = train_test_split(
-        np.arange(len(rows)), test_size=TEST_SHARE, stratify=rows.labels[label] > 0, random_state=SEED
+        np.arange(len(rows)), test_size=TEST_SHARE, stratify=outcome if both else None, random_state=SEED
     )
     return np.sort(train), np.sort(test)
 
 
-def _customer_folds(rows: Rows, label: str) -> list[Fold]:
+def customer_folds(rows: Rows, label: str) -> list[Fold]:
+    """Cross-validation over customers: stratified by label, and no customer on both sides of a fold."""
     splitter = StratifiedGroupKFold(CUSTOMER_FOLDS, shuffle=True, random_state=SEED)
     return list(splitter.split(rows.columns.numeric, rows.labels[label] > 0, rows.customer_ids))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from features.project import TRACKING_VARIABLE
-from model_registry.mlflow_registry import SQLITE, database_folder, explained, open_client
+from model_registry.mlflow_registry import GRADE_TAG, SQLITE, database_folder, explained, open_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,6 +40,7 @@ class RunRecord:
 
     parameters: Mapping[str, float | int | str]
     metrics: Mapping[str, float]
+    grade: str
     dataset_digest: str
     folder: Path
     model: bytes
@@ -98,6 +99,7 @@ class MlflowTracker:
             self._client.log_param(run_id, name, value)
         for name, figure in record.metrics.items():
             self._client.log_metric(run_id, re.sub(r"[^\w ./-]", "_", name), figure)
+        self._client.set_tag(run_id, GRADE_TAG, record.grade)
         self._log_dataset(run_id, record.dataset_digest)
 
     def _log_dataset(self, run_id: str, digest: str) -> None:

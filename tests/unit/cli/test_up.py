@@ -36,8 +36,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     project = SimpleNamespace(registry=SimpleNamespace(tracking_uri="", bundles=Path("bundles")))
     monkeypatch.setattr(command, "load_project", lambda path: project)
-    monkeypatch.setattr(command, "sync_once", lambda *arguments: None)
-    monkeypatch.setattr(command, "follow", lambda *arguments: None)
+    monkeypatch.setattr(command, "allows_unaudited", lambda project: False)
+    monkeypatch.setattr(command, "sync_once", lambda *arguments, allow_unaudited: None)
+    monkeypatch.setattr(command, "follow", lambda *arguments, allow_unaudited: None)
     monkeypatch.setattr("services.core.logs.configure", lambda level: None)
     monkeypatch.setattr(command, "_start", start)
     return models
@@ -45,7 +46,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def with_champions(monkeypatch: pytest.MonkeyPatch, *models: str) -> None:
     registry = SimpleNamespace(resolve=lambda model, alias: SimpleNamespace() if model in models else None)
-    monkeypatch.setattr(command, "MlflowRegistry", lambda uri: registry)
+    monkeypatch.setattr(command, "MlflowRegistry", lambda uri, *, must_exist: registry)
 
 
 def test_models_without_a_champion_are_named_and_the_others_served(

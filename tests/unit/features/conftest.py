@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from features.project import Project, Tables, load_project
-from features.sections import Customers, Events, Subscriptions, Transactions
+from features.sections import Customers, Events, Responses, Subscriptions, Transactions
 from features.tables import CustomerTables, canonical_tables
 
 BuildShop = Callable[..., CustomerTables]
@@ -45,6 +45,7 @@ PERSON = pa.schema(
     ]
 )
 EVENT = pa.schema([("who", pa.string()), ("at", pa.timestamp("us")), ("what", pa.string())])
+RESPONSE = pa.schema([("who", pa.string()), ("at", pa.timestamp("us"))])
 SUBSCRIPTION = pa.schema([("who", pa.string()), ("start", pa.timestamp("us")), ("end", pa.timestamp("us"))])
 EVERY_COLUMN = {
     "order": "basket",
@@ -57,8 +58,13 @@ EVERY_COLUMN = {
 }
 EVERY_ROLE = {"signed_up": "joined", "attributes": ("plan", "seats"), "sensitive": ("gender",)}
 
-
-SCHEMAS = {"transactions": LINE, "customers": PERSON, "events": EVENT, "subscriptions": SUBSCRIPTION}
+SCHEMAS = {
+    "transactions": LINE,
+    "customers": PERSON,
+    "events": EVENT,
+    "subscriptions": SUBSCRIPTION,
+    "responses": RESPONSE,
+}
 Rows = list[dict[str, Any]]
 
 
@@ -66,10 +72,11 @@ def _mapping(
     names: Iterable[str], columns: dict[str, Any] = EVERY_COLUMN, roles: dict[str, Any] = EVERY_ROLE
 ) -> Tables:
     every = Tables(
-        transactions=Transactions("", "who", "at", "paid", **columns),
+        transactions=Transactions("", "who", "at", "paid", duplicates="keep", **columns),
         customers=Customers("", "who", **roles),
         events=Events("", "who", "at", kind="what"),
         subscriptions=Subscriptions("", "who", "start", "end"),
+        responses=Responses("", "who", "at"),
     )
     return Tables(**{name: getattr(every, name) for name in names})
 
@@ -86,14 +93,22 @@ def shop() -> BuildShop:
         roles: dict[str, Any] = EVERY_ROLE,
         events: Rows | None = None,
         subscriptions: Rows | None = None,
+        responses: Rows | None = None,
+        categories: tuple[str, ...] = (),
     ) -> CustomerTables:
-        given = {"transactions": lines, "customers": people, "events": events, "subscriptions": subscriptions}
+        given = {
+            "transactions": lines,
+            "customers": people,
+            "events": events,
+            "subscriptions": subscriptions,
+            "responses": responses,
+        }
         tables = {
             name: ibis.memtable(pa.Table.from_pylist(rows, schema=SCHEMAS[name]))
             for name, rows in given.items()
             if rows is not None
         }
-        return canonical_tables(_mapping(tables, columns, roles), tables)
+        return canonical_tables(_mapping(tables, columns, roles), tables, categories)
 
     return build
 
@@ -104,14 +119,17 @@ def ask() -> Ask:
     connection = ibis.duckdb.connect()
     compiled: dict[tuple[Any, ...], str] = {}
 
-    def rows_of(question: Callable[[CustomerTables], ibis.Table], shop: dict[str, Rows]) -> list[tuple[Any, ...]]:
+    def rows_of(
+        question: Callable[[CustomerTables], ibis.Table], shop: dict[str, Rows], categories: tuple[str, ...] = ()
+    ) -> list[tuple[Any, ...]]:
         tables = {
             name: connection.create_table(name, pa.Table.from_pylist(rows, schema=SCHEMAS[name]), overwrite=True)
             for name, rows in shop.items()
         }
-        key = (question, *shop)
+        key = (question, categories, *shop)
         if key not in compiled:
-            compiled[key] = ibis.to_sql(question(canonical_tables(_mapping(tables), tables)), dialect="duckdb")
+            canonical = canonical_tables(_mapping(tables), tables, categories)
+            compiled[key] = ibis.to_sql(question(canonical), dialect="duckdb")
         return sorted(connection.raw_sql(compiled[key]).fetchall())
 
     return rows_of

@@ -8,7 +8,7 @@ import pytest
 
 from features.behaviour import feature_specs
 from features.errors import TableError
-from features.families import FAMILIES
+from features.families import families
 from features.snapshot import snapshot, to_arrow
 
 if TYPE_CHECKING:
@@ -149,6 +149,51 @@ def test_events_count_where_they_are_mapped(shop: BuildShop) -> None:
     assert math.isnan(found["bob"]["event_recency_days"])
 
 
+def test_responses_count_where_they_are_mapped(shop: BuildShop) -> None:
+    days = (at(30), at(1), at(2, month=4), at(1, month=4), at(1, month=7))
+    responses = [{"who": "ann", "at": when} for when in days]
+    found = features(shop([*ANN, line("bob", at(1), 1)], responses=responses))
+    names = ("responses_90d", "response_recency_days")
+    assert [found["ann"][name] for name in names] == [3, 1]  # the 2nd of April is 90 days back, the 1st is 91
+    assert found["bob"]["responses_90d"] == 0
+    assert math.isnan(found["bob"]["response_recency_days"])
+    assert "responses_90d" not in features(shop(ANN))["ann"]
+
+
+def test_each_category_asked_for_has_features_of_its_own(shop: BuildShop) -> None:
+    lines = [
+        *ANN,  # drinks on the 1st and the 11th, a refund of drinks on the 15th; food on the 1st and the 30th at noon
+        line("ann", at(1, month=3), 5, aisle="food"),
+        line("ann", at(2, month=4), 5, aisle="food"),
+        line("ann", at(30, hour=18), 5, aisle="food"),
+        line("ann", at(1, month=7), 5, aisle="drinks"),
+        line("bob", at(29), 5, aisle=None),
+    ]
+    found = features(shop(lines, categories=("drinks", "food", "jewels")))
+    names = ("recency_days", "days_30d", "days_90d", "days_180d")
+    figures = {
+        who: {name: [found[who][f"{one}[{name}]"] for one in names] for name in ("drinks", "food", "jewels")}
+        for who in ("ann", "bob")
+    }
+    nothing = [pytest.approx(math.nan, nan_ok=True), 0, 0, 0]
+    assert figures["ann"] == {"drinks": [20, 2, 2, 2], "food": [0.25, 2, 3, 4], "jewels": nothing}
+    assert figures["bob"] == {"drinks": nothing, "food": nothing, "jewels": nothing}
+
+
+def test_a_category_may_be_called_anything(shop: BuildShop) -> None:
+    names = ("TEA [loose]", 'the "best"', "baker's", "50% off; --", "Käse & Brot", "a.b")
+    tables = shop([line("ann", at(20), 1, aisle=name) for name in names], categories=names)
+    ann = features(tables)["ann"]
+    assert [ann[f"recency_days[{name}]"] for name in names] == [11] * len(names)
+    specs = {spec.name: spec for spec in feature_specs(tables)}
+    assert {specs[f"days_30d[{name}]"].category for name in names} == set(names)
+    assert specs["recency_days"].category == ""
+
+
+def test_without_categories_of_products_none_is_asked_for(shop: BuildShop) -> None:
+    assert not [name for name in features(shop(ANN, columns={}))["ann"] if "[" in name]
+
+
 def test_attributes_are_inputs_and_sensitive_columns_never(shop: BuildShop) -> None:
     people = [
         {"who": "ann", "joined": at(21), "plan": "gold", "seats": 3, "gender": "f"},
@@ -173,7 +218,14 @@ def test_an_attribute_cannot_pose_as_a_feature(shop: BuildShop) -> None:
 
 
 def test_a_snapshot_has_the_declared_columns_and_types(shop: BuildShop) -> None:
-    tables = shop(ANN, people=[{"who": "ann"}], events=[], subscriptions=[{"who": "ann", "start": at(1)}])
+    tables = shop(
+        ANN,
+        people=[{"who": "ann"}],
+        events=[],
+        subscriptions=[{"who": "ann", "start": at(1)}],
+        responses=[],
+        categories=("tea",),
+    )
     table = to_arrow(snapshot(tables, AS_OF))
     types = {"numeric": "float", "categorical": "string"}
     declared = [(spec.name, types[spec.kind]) for spec in feature_specs(tables)]
@@ -186,8 +238,8 @@ def test_rows_come_sorted_by_customer(shop: BuildShop) -> None:
     assert to_arrow(snapshot(tables, AS_OF))["customer_id"].to_pylist() == ["B", "a", "c", "ä"]
 
 
-def test_every_feature_is_described_once() -> None:
-    specs = [feature.spec for family in FAMILIES for feature in family.features]
+def test_every_feature_is_described_once(shop: BuildShop) -> None:
+    specs = [feature.spec for family in families(shop(ANN, categories=("tea", "cake"))) for feature in family.features]
     assert len({spec.name for spec in specs}) == len(specs)
     assert all(spec.description for spec in specs)
     assert all(spec.unit for spec in specs if spec.kind == "numeric")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.labels import churned
+from features.labels import churned, outcomes
 from features.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Times = SearchStrategy[dt.datetime]
 
 AS_OF = dt.datetime.fromisoformat("2024-07-01")
+CATEGORIES = ("drinks", "food")
 CUSTOMERS = st.sampled_from(["ann", "bob", "cid"])
 
 
@@ -29,8 +30,12 @@ def times(first: int, last: int) -> Times:
     return st.integers(first, last).map(lambda seconds: AS_OF + dt.timedelta(seconds=seconds))
 
 
-YEAR = 365 * 86_400
+DAY = 86_400
+YEAR = 365 * DAY
+HORIZON = 30
 BEFORE = times(-YEAR, -1)
+WITHIN = times(0, HORIZON * DAY - 1)
+BEYOND = times(HORIZON * DAY, YEAR)
 AFTER = times(0, YEAR) | st.just(AS_OF)
 
 
@@ -65,23 +70,36 @@ def subscriptions(start: Times) -> SearchStrategy[Any]:
 
 def shops(time: Times) -> SearchStrategy[Any]:
     return st.fixed_dictionaries(
-        {"transactions": lines(time), "events": events(time), "subscriptions": subscriptions(time)}
+        {
+            "transactions": lines(time),
+            "events": events(time),
+            "subscriptions": subscriptions(time),
+            "responses": events(time),
+        }
     )
+
+
+def baskets(time: Times) -> SearchStrategy[Any]:
+    return st.fixed_dictionaries({"transactions": lines(time), "responses": events(time)})
 
 
 def features(tables: CustomerTables) -> Any:
     return snapshot(tables, AS_OF)
 
 
+def followed(tables: CustomerTables) -> ibis.Table:
+    return outcomes(tables, AS_OF, horizon_days=HORIZON)
+
+
 def labels(tables: CustomerTables) -> ibis.Table:
-    return churned(tables, AS_OF, horizon_days=30, active_days=90)
+    return churned(tables, AS_OF, horizon_days=HORIZON, active_days=90)
 
 
 @settings(max_examples=30, deadline=None)
 @given(past=shops(BEFORE), future=shops(AFTER))
 def test_the_future_changes_no_feature_and_adds_no_customer(ask: Ask, past: Any, future: Any) -> None:
     both = {name: past[name] + future[name] for name in past}
-    assert ask(features, both) == ask(features, past)
+    assert ask(features, both, CATEGORIES) == ask(features, past, CATEGORIES)
 
 
 @settings(max_examples=30, deadline=None)
@@ -89,7 +107,55 @@ def test_the_future_changes_no_feature_and_adds_no_customer(ask: Ask, past: Any,
 def test_the_future_changes_labels_but_not_whose_they_are(ask: Ask, past: Any, future: Any) -> None:
     alone: dict[str, int] = dict(ask(labels, {"transactions": past}))
     answers: dict[str, int] = dict(ask(labels, {"transactions": past + future}))
-    close = AS_OF + dt.timedelta(days=30)
+    close = AS_OF + dt.timedelta(days=HORIZON)
     returned = {line["who"] for line in future if line["at"] < close and not line["returned"] and line["paid"] >= 0}
     assert set(alone.values()) <= {1}
     assert answers == {who: int(who not in returned) for who in alone}
+
+
+@settings(max_examples=30, deadline=None)
+@given(past=baskets(BEFORE), within=baskets(WITHIN), beyond=baskets(BEYOND))
+def test_outcomes_are_those_of_the_horizon(ask: Ask, past: Any, within: Any, beyond: Any) -> None:
+    both = {name: past[name] + within[name] for name in past}
+    all_of_it = {name: both[name] + beyond[name] for name in past}
+    answers = ask(followed, both, CATEGORIES)
+    assert ask(followed, all_of_it, CATEGORIES) == answers
+    assert answers == expected_outcomes(past["transactions"], within["transactions"], within["responses"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(past=baskets(BEFORE), more=baskets(BEFORE), within=baskets(WITHIN))
+def test_the_past_adds_customers_and_changes_no_outcome(ask: Ask, past: Any, more: Any, within: Any) -> None:
+    less, all_of_it = (
+        {row[0]: row for row in ask(followed, {name: one[name] + within[name] for name in past}, CATEGORIES)}
+        for one in (past, {name: past[name] + more[name] for name in past})
+    )
+    assert {who: all_of_it[who] for who in less} == less
+
+
+def expected_outcomes(past: Any, within: Any, responses: Any) -> list[tuple[Any, ...]]:
+    """The same in plain Python: customer, purchased, revenue, a purchase of each category, responded."""
+    rows = []
+    for who in sorted({line["who"] for line in past if is_order(line)}):
+        own = [line for line in within if line["who"] == who]
+        bought = [line for line in own if is_order(line)]
+        cents = sum(-abs(cents_of(line)) if line["returned"] else cents_of(line) for line in own)
+        rows.append(
+            (
+                who,
+                int(bool(bought)),
+                max(cents, 0) / 100,
+                *(int(any(line["aisle"] == name for line in bought)) for name in CATEGORIES),
+                int(any(one["who"] == who for one in responses)),
+            )
+        )
+    return rows
+
+
+def is_order(line: Any) -> bool:
+    return not line["returned"] and line["paid"] >= 0
+
+
+def cents_of(line: Any) -> int:
+    cents: int = round(line["paid"] * 100)
+    return cents

