@@ -15,7 +15,7 @@ from model_registry.schema import Band, Output, PopulationRule, Schema, Status
 from training.core.booster import thresholds
 from training.core.classifier import tune
 from training.core.dataset import design_matrix
-from training.core.eligibility import MINIMUM_TEST, MINIMUM_TRAINING, require_both_outcomes
+from training.core.eligibility import LATER, MINIMUM_TEST, MINIMUM_TRAINING, require_both_outcomes
 from training.core.graph import probability_graph
 from training.core.judge import judge_classifier
 from training.core.pipeline import Fitted
@@ -48,8 +48,9 @@ class ChurnPipeline:
         """Active customers at each snapshot and who of them left; one table of customers where churn is a column."""
         tables = open_tables(project)
         dataset = _dataset(project, tables, as_of)
-        require_both_outcomes("training part", dataset.train, LABEL, MINIMUM_TRAINING)
-        require_both_outcomes("test part", dataset.test, LABEL, MINIMUM_TEST)
+        remedy = f"widen churn.active_days, change churn.horizon_days, or {LATER}" if dataset.has_time_axis else LATER
+        require_both_outcomes("training part", dataset.train, LABEL, MINIMUM_TRAINING, remedy=remedy)
+        require_both_outcomes("test part", dataset.test, LABEL, MINIMUM_TEST, remedy=remedy)
         return dataset
 
     def fit(self, dataset: Dataset, project: Project, champion: Champion, progress: Progress) -> Fitted:  # noqa: ARG002 - churn starts anew every time

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.core.booster import margins
+from training.core.booster import margins, with_exact_sums
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """A booster with float32 thresholds and a line through its margins.
+    """A booster and a line through its margins, all in numbers that a graph keeps exactly.
 
-    `slope` and `intercept` are float32 numbers, so that a graph keeps them exactly.
+    Thresholds, `slope` and `intercept` are float32 numbers, and leaves lie on a grid.
     """
 
     booster: lgb.Booster
@@ -27,8 +27,8 @@ class Line:
 
     @classmethod
     def rounded(cls, booster: lgb.Booster, slope: float, intercept: float) -> Line:
-        """The line of the nearest float32 numbers."""
-        return cls(booster, float(np.float32(slope)), float(np.float32(intercept)))
+        """The nearest such line; `booster` has float32 thresholds already."""
+        return cls(with_exact_sums(booster), float(np.float32(slope)), float(np.float32(intercept)))
 
     def along(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """The line at these margins (N,)."""

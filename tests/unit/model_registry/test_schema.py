@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from model_registry.schema import QUANTILES, Band, Feature, Output, PopulationRule, Schema, Status
+from model_registry.schema import QUANTILES, Band, Distribution, Feature, Output, PopulationRule, Schema, Status
 from tests.support.bundles import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOW = (0.0,) * (QUANTILES - 1)
 
@@ -23,6 +29,76 @@ def with_output(**changes: object) -> Schema:
 
 def test_a_schema_survives_json() -> None:
     assert Schema.from_json(json.loads(json.dumps(SCHEMA.to_json()))) == SCHEMA
+
+
+@st.composite
+def distributions(draw: st.DrawFn, bins: int | None = None) -> Distribution:
+    """Any that a training may freeze; of so many categories, or of numbers."""
+    edges = () if bins else tuple(sorted(draw(st.sets(st.floats(allow_nan=False), max_size=9))))
+    counts = draw(
+        st.lists(st.integers(0, 100), min_size=(bins or len(edges) + 1) + 2, max_size=(bins or len(edges) + 1) + 2)
+    )
+    customers = max(sum(counts), 1)
+    shares = [count / customers for count in counts]
+    return Distribution(edges, tuple(shares[2:]), shares[0] if sum(counts) else 1.0, shares[1], customers)
+
+
+@given(distributions(), distributions(bins=2), distributions())
+def test_distributions_survive_json(numbers: Distribution, texts: Distribution, scores: Distribution) -> None:
+    recency, frequency, channel = SCHEMA.features
+    schema = replace(
+        SCHEMA,
+        features=(replace(recency, distribution=numbers), frequency, replace(channel, distribution=texts)),
+        outputs=(replace(SCHEMA.outputs[0], distribution=scores),),
+    )
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    assert schema.digest == SCHEMA.digest, "a retrain moves distributions too, and breaks no caller"
+
+
+def test_a_schema_of_an_older_release_has_no_distributions() -> None:
+    data = SCHEMA.to_json()
+    for part in (*data["features"], *data["outputs"]):
+        del part["distribution"]
+    assert Schema.from_json(data) == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("complaint", "parts"),
+    [
+        ("edges .* ascend", {"edges": (2.0, 2.0), "shares": (0.5, 0.25, 0.25)}),
+        ("edges .* ascend", {"edges": (float("nan"),), "shares": (0.5, 0.5)}),
+        ("sum to one", {"shares": (0.5, 0.4)}),
+        ("sum to one", {"shares": (1.5, -0.5)}),
+        ("sum to one", {"shares": (0.5, float("nan"))}),
+        ("sum to one", {"missing": 0.2}),
+        ("sum to one", {"unseen": 0.2}),
+        ("one customer", {"customers": 0}),
+    ],
+)
+def test_what_is_no_distribution_is_refused(complaint: str, parts: dict[str, object]) -> None:
+    sound = Distribution((1.0,), (0.5, 0.5), 0.0, 0.0, 10)
+    with pytest.raises(ValueError, match=complaint):
+        replace(sound, **parts)  # type: ignore[arg-type]  # a test changes what it likes
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        lambda: with_feature(0, distribution=Distribution((1.0,), (1.0,), 0.0, 0.0, 10)),
+        lambda: with_feature(2, distribution=Distribution((), (1.0,), 0.0, 0.0, 10)),
+        lambda: with_feature(2, distribution=Distribution((1.0,), (0.5, 0.5), 0.0, 0.0, 10)),
+        lambda: with_output(distribution=Distribution((), (0.5, 0.5), 0.0, 0.0, 10)),
+    ],
+)
+def test_a_distribution_has_a_share_for_each_of_its_bins(schema: Callable[[], Schema]) -> None:
+    with pytest.raises(ValueError, match="does not have a share for each"):
+        schema()
+
+
+def test_what_rises_with_time_has_no_highest_value() -> None:
+    assert replace(SCHEMA.features[0], maximum=None).ages
+    assert not SCHEMA.features[0].ages
+    assert not replace(SCHEMA.features[0], minimum=None, maximum=None).ages
 
 
 def test_features_are_split_by_kind_in_their_order() -> None:

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from model_registry.bundle import BundleError
+from model_registry.clearance import FAIL, INCONCLUSIVE, PASS, clearance_notes, verdict_notes
 from model_registry.registry import RegistryError
 from model_registry.release import bundle_folder, is_intact, read_release
-from model_registry.sync import JITTER, follow, sync_once
+from model_registry.sync import JITTER, FolderError, follow, sync_once
 from tests.fakes.registry import FakeRegistry
 from tests.support.bundles import make_bundle
 
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Shop:
-    """A registry with two versions of churn, and the folder that a sync fills."""
+    """A registry with three versions of churn that promotions let through, and the folder that a sync fills."""
 
     def __init__(self, folder: Path) -> None:
         self.registry = FakeRegistry()
@@ -28,10 +33,19 @@ class Shop:
         self.sources = {str(number): folder / f"source-{number}" for number in (1, 2, 3)}
         for version, source in self.sources.items():
             self.registry.add(version, make_bundle(source, int(version) / 100).digest, bundle=source)
+            self.note(version, clearance_notes(self.registry.get("churn", version), "fairness audit: PASS, pass"))
         self.registry.place("champion", "1")
 
-    def sync(self) -> str | None:
-        release = sync_once(self.registry, "churn", "champion", self.bundles)
+    def note(self, version: str, notes: dict[str, str]) -> None:
+        """Puts these notes in the place of those that the version has."""
+        self.registry.notes["churn", version] = notes
+
+    def verdict(self, version: str, verdict: str) -> None:
+        """An audit, and no promotion."""
+        self.note(version, verdict_notes(self.registry.get("churn", version), verdict))
+
+    def sync(self, *, allow_unaudited: bool = False) -> str | None:
+        release = sync_once(self.registry, "churn", "champion", self.bundles, allow_unaudited=allow_unaudited)
         return None if release is None else release.version
 
     def released(self) -> str | None:
@@ -174,6 +188,103 @@ def test_the_workspace_lies_in_the_folder_and_goes_with_the_sync(shop: Shop) -> 
     assert not seen[0].exists()
 
 
+def test_an_alias_that_was_moved_past_promotion_is_not_followed(shop: Shop) -> None:
+    shop.sync()
+    shop.note("2", {})
+    shop.registry.place("champion", "2")
+    with pytest.raises(RegistryError, match="version 2 of churn carries the alias champion, but no promotion let it"):
+        shop.sync()
+    assert shop.released() == "1"
+    assert shop.registry.downloads == 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "allow_unaudited", "released"),
+    [
+        (PASS, False, True),
+        (INCONCLUSIVE, False, False),
+        (INCONCLUSIVE, True, True),
+        (FAIL, False, False),
+        (FAIL, True, False),
+        ("", True, True),
+    ],
+)
+def test_what_is_followed_without_a_promotion(shop: Shop, verdict: str, allow_unaudited: bool, released: bool) -> None:
+    shop.verdict("1", verdict)
+    if released:
+        assert shop.sync(allow_unaudited=allow_unaudited) == "1"
+    else:
+        with pytest.raises(RegistryError):
+            shop.sync(allow_unaudited=allow_unaudited)
+        assert shop.released() is None
+
+
+def test_what_is_released_stays_whatever_is_said_of_it_later(shop: Shop) -> None:
+    shop.sync()
+    shop.verdict("1", FAIL)
+    assert shop.sync() is None
+    assert shop.released() == "1"
+
+
+def test_a_disk_without_room_is_told_before_anything_is_downloaded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.sync()
+    shop.registry.place("champion", "2")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
+    before = shop.entries()
+    with pytest.raises(FolderError) as failure:
+        shop.sync()
+    assert str(failure.value).startswith(f"the disk of {shop.bundles} is full: the bundle of churn version 2 takes 0.0")
+    assert "0.00 MB are free; make room" in str(failure.value)
+    assert (shop.registry.downloads, shop.released(), shop.entries()) == (1, "1", before)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (errno.ENOSPC, r"the disk of .* is full"),
+        (errno.EDQUOT, r"the disk of .* is full"),
+        (errno.EACCES, r"cannot be written \(Permission denied\); let uid \d+ write there"),
+        (errno.EROFS, r"cannot be written \(Read-only file system\)"),
+    ],
+)
+def test_a_folder_that_cannot_be_filled_is_named_and_the_last_release_stays(shop: Shop, number: int, text: str) -> None:
+    shop.sync()
+    before = shop.entries()
+
+    def fail(into: Path) -> None:
+        (into / "half").write_bytes(b"half a bundle")
+        raise OSError(number, os.strerror(number))
+
+    shop.registry.on_download = fail
+    shop.registry.place("champion", "2")
+    with pytest.raises(FolderError, match=text):
+        shop.sync()
+    assert (shop.released(), shop.entries()) == ("1", before)
+
+
+def test_a_place_that_is_no_folder_is_named(shop: Shop, tmp_path: Path) -> None:
+    shop.bundles = tmp_path / "file"
+    shop.bundles.write_text("")
+    with pytest.raises(FolderError, match="file cannot be written"):
+        shop.sync()
+
+
+def test_a_download_that_breaks_off_leaves_nothing(shop: Shop) -> None:
+    shop.sync()
+    before = shop.entries()
+
+    def break_off(into: Path) -> None:
+        (into / "bundle").mkdir()
+        (into / "bundle" / "model.onnx").write_bytes(b"half")
+        raise RegistryError("the registry does not answer any more")
+
+    shop.registry.on_download = break_off
+    shop.registry.place("champion", "2")
+    with pytest.raises(RegistryError, match="any more"):
+        shop.sync()
+    assert (shop.released(), shop.entries()) == ("1", before)
+
+
 class Waits:
     """Stands for the wait between syncs: keeps what it was asked for, acts, and ends after as many as told."""
 
@@ -212,6 +323,36 @@ def test_following_goes_on_after_every_kind_of_failure(shop: Shop, caplog: pytes
     assert shop.released() == "2"
     assert "sync of churn@champion failed, the last release stays" in caplog.text
     assert "released churn version 2" in caplog.text
+
+
+def test_a_failure_is_logged_when_it_begins_when_it_changes_and_when_it_ends(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = shop.registry
+
+    def unaudited() -> None:
+        shop.note("2", {})
+        registry.place("champion", "2")
+
+    def promoted() -> None:
+        registry.is_down = False
+        shop.note("2", clearance_notes(registry.get("churn", "2"), "fairness audit: FAIL, overridden by Ada"))
+
+    def nothing() -> None: ...
+
+    waits = Waits(unaudited, nothing, nothing, lambda: setattr(registry, "is_down", True), nothing, promoted, nothing)
+    with caplog.at_level(logging.INFO):
+        follow(registry, "churn", "champion", shop.bundles, waits)
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.split(":")[0] for text in said] == [
+        f"released churn version 1 ({registry.get('churn', '1').digest[:12]})",
+        "sync of churn@champion failed, the last release stays",
+        "sync of churn@champion failed, the last release stays",
+        "sync of churn@champion works again",
+        f"released churn version 2 ({registry.get('churn', '2').digest[:12]})",
+    ]
+    assert "no promotion let it through" in said[1]
+    assert "does not answer" in said[2]
 
 
 def test_waits_vary_around_the_poll_so_that_followers_do_not_ask_at_once(shop: Shop) -> None:

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_registry.schema import Feature
-from training.core.booster import FIXED, data_of, floor_to_float32, margins, thresholds, with_float32_thresholds
+from training.core.booster import (
+    FIXED,
+    LEAF_GRID,
+    data_of,
+    floor_to_float32,
+    margins,
+    thresholds,
+    with_exact_sums,
+    with_float32_thresholds,
+)
 
 FEATURES = (
     Feature("a", "numeric"),
@@ -92,6 +101,21 @@ def test_thresholds_are_listed_by_column_and_categories_are_none() -> None:
     for column, values in listed.items():
         splits = nodes[(nodes["split_feature"] == f"f{column}") & (nodes["decision_type"] == "<=")]
         assert values.tolist() == sorted({float(value) for value in splits["threshold"]})
+
+
+def test_leaves_on_the_grid_add_up_exactly_in_floats_and_any_order() -> None:
+    matrix = RANDOM.normal(size=(500, 3)).astype(np.float32)
+    gridded = with_exact_sums(FLOORED)
+    parts = np.array([gridded.predict(matrix, raw_score=True, start_iteration=at, num_iteration=1) for at in range(20)])
+    assert np.array_equal(parts, np.round(parts / LEAF_GRID) * LEAF_GRID)
+    exact = margins(gridded, matrix)
+    for _ in range(5):
+        total = np.zeros(500, np.float32)
+        for part in RANDOM.permutation(parts).astype(np.float32):
+            total += part
+        assert np.array_equal(total, exact)
+    assert np.abs(exact - margins(FLOORED, matrix)).max() <= 20 * LEAF_GRID / 2
+    assert thresholds(gridded).keys() == thresholds(FLOORED).keys()
 
 
 def test_a_booster_that_never_split_is_left_alone() -> None:

@@ -1,0 +1,111 @@
+"""Groups by the segment that a model puts customers into: what clustering is audited by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audits.fairness import Gated
+from audits.policy import CLUSTER_RATIO, CRAMERS_V
+from audits.statistics import Association, PartOfWhole, Rate, chance, interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from audits.mitigation import Option
+    from audits.policy import Policy
+    from audits.population import Partition, Population
+    from model_registry.evidence import Interval
+
+FAR = "distance"
+"""The output whose highest band holds those who resemble no segment."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Implements `Yardstick` for an output whose bands are segments.
+
+    `places` (N,) are places in `segments`; `unusual` (N,) are those who lie far from the middle of theirs.
+    """
+
+    name: str
+    title: str
+    segments: tuple[str, ...]
+    places: NDArray[np.int8]
+    unusual: NDArray[np.bool_]
+    minimum: int
+
+    @classmethod
+    def of(cls, population: Population, policy: Policy, output: str, *, title: str) -> Segments:
+        """The output `output`."""
+        bands = {one.name: one.bands for one in population.manifest.schema.outputs}
+        return cls(
+            name=output,
+            title=title,
+            segments=tuple(band.name for band in bands[output]),
+            places=population.bands[output],
+            unusual=population.bands[FAR] == len(bands[FAR]) - 1,
+            minimum=policy.minimum_customers,
+        )
+
+    @property
+    def least(self) -> str:
+        return f"{self.minimum} customers"
+
+    @property
+    def meanings(self) -> Mapping[str, str]:
+        return {**{name: f"In {name}" for name in self.segments}, "unusual": "Far from the middle of the segment"}
+
+    @property
+    def shares(self) -> frozenset[str]:
+        return frozenset(self.meanings)
+
+    def counts(self, rows: NDArray[np.intp]) -> dict[str, int]:
+        return {"customers": len(rows)}
+
+    def enough(self, rows: NDArray[np.intp]) -> bool:
+        return len(rows) >= self.minimum
+
+    def figures(self, rows: NDArray[np.intp], reference: NDArray[np.intp] | None) -> dict[str, Interval]:  # noqa: ARG002 - shares stand for themselves
+        if not self.enough(rows):
+            return {}
+        sizes = np.bincount(self.places[rows], minlength=len(self.segments)).tolist()
+        shares = {name: Rate(size, len(rows)) for name, size in zip(self.segments, sizes, strict=True)}
+        shares["unusual"] = Rate(int(self.unusual[rows].sum()), len(rows))
+        return {name: interval(share) for name, share in shares.items()}
+
+    def gated(self, partition: Partition) -> Iterator[Gated]:
+        groups = self._judged(partition)
+        if len(groups) < 2:  # noqa: PLR2004 - nothing to compare
+            return
+        table = self._table(partition, groups)
+        if len(self.segments) > 1 and not partition.crossed:
+            yield Gated(CRAMERS_V, "", Association(table), int(table.sum()))
+        everybody = self._table(partition, partition.known)
+        for group, sizes in zip(groups, table, strict=True):
+            rest = everybody.sum(axis=0) - sizes
+            for place, segment in enumerate(self.segments):
+                part = Rate(int(sizes[place]), int(sizes.sum()))
+                ratio = PartOfWhole(part, Rate(int(rest[place]), int(rest.sum())))
+                # A segment that nobody of these is in compares nobody.
+                if ratio.part.hits + ratio.rest.hits:
+                    yield Gated(CLUSTER_RATIO, group, ratio, int(sizes.sum()), part=segment)
+
+    def chance(self, partition: Partition) -> dict[str, float]:
+        """Of the segments together."""
+        return {CRAMERS_V: chance(self._table(partition, self._judged(partition)))}
+
+    def options(self, partition: Partition, metric: str) -> tuple[Option, ...]:  # noqa: ARG002 - none is measured
+        return ()
+
+    def _judged(self, partition: Partition) -> tuple[str, ...]:
+        return tuple(group for group in partition.known if self.enough(partition.rows(group)))
+
+    def _table(self, partition: Partition, groups: tuple[str, ...]) -> NDArray[np.int64]:
+        """Groups in rows, segments in columns."""
+        sizes = [np.bincount(self.places[partition.rows(group)], minlength=len(self.segments)) for group in groups]
+        return np.array(sizes, np.int64).reshape(-1, len(self.segments))
