@@ -30,5 +30,5 @@ def yardsticks(population: Population, policy: Policy) -> tuple[Yardstick, ...]:
     return (Segments.of(population, policy, "cluster_id", title="Segment"),)
 
 
-AUDIT = ModelAudit(answers, yardsticks)
+AUDIT = ModelAudit(answers, yardsticks, foresees=False)
 """Found by this name, as in every model's declaration."""

@@ -13,8 +13,7 @@ from audits.drift import (
     TOLERATED,
     Verdict,
 )
-from model_registry.schema import Status
-from training.core.page import (
+from model_registry.page import (
     bar,
     bullets,
     code,
@@ -31,12 +30,13 @@ from training.core.page import (
     tiles,
     verdict,
 )
+from model_registry.schema import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from audits.drift import DriftReport, Group, Movement
-    from training.core.page import Html
+    from model_registry.page import Html
 
 SHOWN = 8
 """How many movements are drawn; the table tells of all."""

@@ -99,12 +99,14 @@ class Yardstick(Protocol):
 class ModelAudit:
     """What a model declares.
 
-    `answers` are the labels for a date and a horizon in days. `dated` says whether they are of a date at all.
+    `answers` are the labels for a date and a horizon in days. `dated` says whether they are of a date at all, and
+    `foresees` whether the model speaks of what follows that date.
     """
 
     answers: Callable[[CustomerTables, Project, dt.date, int], ibis.Table]
     yardsticks: Callable[[Population, Policy], tuple[Yardstick, ...]]
     dated: Callable[[CustomerTables], bool] = lambda _: True
+    foresees: bool = True
 
 
 @dataclass(frozen=True)

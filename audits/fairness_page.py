@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from typing import TYPE_CHECKING
 
 from audits.fairness import NOTHING_COMPARED
@@ -13,7 +14,7 @@ from audits.policy import MEANINGS
 from audits.population import UNKNOWN
 from audits.reach import REACHED
 from audits.statistics import ALPHA, Verdict
-from training.core.page import (
+from model_registry.page import (
     bullets,
     code,
     element,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from audits.statistics import Tolerance
     from features.sections import Waiver
     from model_registry.evidence import Interval
-    from training.core.page import Html
+    from model_registry.page import Html
 
 SHORT_DIGEST = 12
 MOST_DRAWN = 60
@@ -57,6 +58,9 @@ MOST_NAMED = 5
 
 WAIVED_DAYS = 90
 """How long the waiver lasts that the page suggests."""
+
+MOST_TIMES = 100.0
+"""Customers that it takes, over those there are, beyond which a number says no more."""
 
 MOSTLY_UNKNOWN = 0.5
 NOTHING = ""
@@ -127,7 +131,7 @@ def advice(report: Report) -> str:
 
 def _summary(report: Report) -> Html:
     population = report.audit.population
-    days = population.manifest.horizon_days
+    days = population.horizon_days
     compared = f"compared what it said with what they did in the {days} days that followed" if days else "compared them"
     names = [partition.name for partition in population.attributes]
     return joined(
@@ -200,17 +204,23 @@ def _findings(report: Report) -> Html:
 
 
 def _finding_row(finding: Finding) -> Sequence[str]:
-    more = f"{finding.growth:,.1f} times the customers" if finding.too_few and finding.growth < 1000 else NOTHING  # noqa: PLR2004 - beyond that, a number says no more
-    if finding.too_few and not more:
-        more = "far more customers"
     return (
         _place(finding),
         f"{finding.customers:,}",
         stacked(finding.figure),
         tolerated(finding.tolerance),
         _verdict_of(finding),
-        more,
+        _more(finding),
     )
+
+
+def _more(finding: Finding) -> str:
+    """How many customers it would take, for those that so few cannot decide."""
+    if not finding.too_few:
+        return NOTHING
+    if finding.growth > MOST_TIMES:
+        return "far more customers"
+    return f"{math.ceil(10.0 * finding.growth) / 10.0:,.1f} times the customers"
 
 
 def _differences(report: Report, output: OutputAudit) -> Html:

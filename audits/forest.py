@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.core.page import ACCENT, element, interval, limit, percent
+from model_registry.page import ACCENT, element, interval, limit, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from audits.statistics import Tolerance
     from model_registry.evidence import Interval
-    from training.core.page import Html
+    from model_registry.page import Html
 
 WIDTH, LEFT, RIGHT, TOP, ROW = 760.0, 230.0, 600.0, 6.0, 20.0
 BAD = "var(--bad)"

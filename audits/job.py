@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from audits.fairness import FairnessAudit, ModelAudit
+    from audits.population import Population
     from features.project import Project
     from features.tables import CustomerTables
-    from model_registry.bundle import Bundle, Manifest
+    from model_registry.bundle import Bundle
     from model_registry.registry import RegisteredVersion, Registry
 
 PAGE_FILE = "fairness.html"
@@ -96,7 +97,7 @@ def audit_fairness(
         audited_on=today,
         audit=audited,
         champion=rival,
-        remarks=_remarks(bundle.manifest, audited.population.date, auditor),
+        remarks=_remarks(audited.population, auditor),
     )
     progress("writing the report")
     _leave(registry, version, report, out)
@@ -126,15 +127,16 @@ class _Auditor:
         self._policy = policy
         self._as_of = as_of
         self.dated = declared.dated(tables)
+        self.foresees = declared.foresees
 
     def audit(self, bundle: Bundle) -> FairnessAudit:
-        horizon = bundle.manifest.horizon_days
+        horizon = bundle.manifest.horizon_days if self.foresees else 0
         # The categories that this version was trained for; the project's may have changed since.
         categories = tuple(output.category for output in bundle.manifest.schema.outputs if output.category)
         tables = replace(self._tables, categories=categories)
         date = closing_date(tables, horizon, self._as_of) if self.dated else self._as_of or _today()
         answers = self._declared.answers(tables, self._project, date, horizon)
-        population = read_population(tables, bundle, answers, date)
+        population = read_population(tables, bundle, answers, date, horizon)
         return audit(population, self._declared.yardsticks(population, self._policy), self._policy)
 
 
@@ -156,7 +158,7 @@ def _audit_champion(auditor: _Auditor, registry: Registry, champion: RegisteredV
         return Rival(champion.version, None, str(error))
 
 
-def _remarks(manifest: Manifest, date: dt.date, auditor: _Auditor) -> tuple[str, ...]:
+def _remarks(population: Population, auditor: _Auditor) -> tuple[str, ...]:
     """Where the model may have known the answers that it is held against."""
     if not auditor.dated:
         text = (
@@ -164,8 +166,9 @@ def _remarks(manifest: Manifest, date: dt.date, auditor: _Auditor) -> tuple[str,
             "they are for new ones."
         )
         return (text,)
-    last, horizon = manifest.training_window.last_snapshot, dt.timedelta(days=manifest.horizon_days)
-    if not horizon or not last or dt.date.fromisoformat(last) + horizon <= date:
+    last = population.manifest.training_window.last_snapshot
+    horizon = dt.timedelta(days=population.horizon_days)
+    if not horizon or not last or dt.date.fromisoformat(last) + horizon <= population.date:
         return ()
     text = (
         f"The model was trained on snapshots up to {last}, so it knew some of the answers that it is held against "

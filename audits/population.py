@@ -80,10 +80,12 @@ class Population:
     """N scored customers; every array has N entries.
 
     `scores` and `bands` (places among an output's bands, -1 where it has none) are by output name, `labels` by label.
-    `excluded` counts, by reason, who was asked about and not scored. `date` is that of the snapshot.
+    `excluded` counts, by reason, who was asked about and not scored. `date` is that of the snapshot, and the labels
+    are of the `horizon_days` after it; 0 where they have no date, or nothing is foreseen.
     """
 
     date: dt.date
+    horizon_days: int
     manifest: Manifest
     bundle_digest: str
     customer_ids: NDArray[np.object_]
@@ -129,7 +131,9 @@ def closing_date(tables: CustomerTables, horizon_days: int, as_of: dt.date | Non
     return date
 
 
-def read_population(tables: CustomerTables, bundle: Bundle, answers: ibis.Table, date: dt.date) -> Population:
+def read_population(
+    tables: CustomerTables, bundle: Bundle, answers: ibis.Table, date: dt.date, horizon_days: int
+) -> Population:
     """Scores everybody in `answers` as of `date` and joins the sensitive attributes, which no model sees.
 
     Args:
@@ -137,6 +141,7 @@ def read_population(tables: CustomerTables, bundle: Bundle, answers: ibis.Table,
         bundle: the registered bundle.
         answers: `customer` and labels. Who gave no consent is left out, where the project maps consent.
         date: the snapshot's.
+        horizon_days: how long after it the labels closed.
 
     Raises:
         AuditError: no sensitive attribute is mapped or it has too many groups, or nobody is scored.
@@ -161,6 +166,7 @@ def read_population(tables: CustomerTables, bundle: Bundle, answers: ibis.Table,
     excluded[REFUSED] = int((~served).sum())
     return Population(
         date=date,
+        horizon_days=horizon_days,
         manifest=bundle.manifest,
         bundle_digest=bundle.digest,
         customer_ids=np.array(rows.column("customer_id").to_pylist(), object),

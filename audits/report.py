@@ -87,7 +87,7 @@ class Report:
             "outputs": [_output(output) for output in audit.outputs],
             "population": {
                 "snapshot": audit.population.date.isoformat(),
-                "horizon_days": manifest.horizon_days,
+                "horizon_days": audit.population.horizon_days,
                 "customers": len(audit.population),
                 "not_scored": dict(audit.population.excluded),
                 "digest": audit.population.digest,

@@ -38,6 +38,7 @@ class Segments:
     places: NDArray[np.int8]
     unusual: NDArray[np.bool_]
     minimum: int
+    minimum_expected: int
 
     @classmethod
     def of(cls, population: Population, policy: Policy, output: str, *, title: str) -> Segments:
@@ -50,11 +51,12 @@ class Segments:
             places=population.bands[output],
             unusual=population.bands[FAR] == len(bands[FAR]) - 1,
             minimum=policy.minimum_customers,
+            minimum_expected=policy.minimum_outcomes,
         )
 
     @property
     def least(self) -> str:
-        return f"{self.minimum} customers"
+        return f"{self.minimum} customers, {self.minimum_expected} of whom are expected in the segment"
 
     @property
     def meanings(self) -> Mapping[str, str]:
@@ -85,15 +87,16 @@ class Segments:
         table = self._table(partition, groups)
         if len(self.segments) > 1 and not partition.crossed:
             yield Gated(CRAMERS_V, "", Association(table), int(table.sum()))
-        everybody = self._table(partition, partition.known)
+        everybody = self._table(partition, partition.known).sum(axis=0)
         for group, sizes in zip(groups, table, strict=True):
-            rest = everybody.sum(axis=0) - sizes
+            rest = everybody - sizes
             for place, segment in enumerate(self.segments):
+                # Expected and not found: a group that is missing from a segment is what is looked for.
+                if sizes.sum() * everybody[place] < self.minimum_expected * everybody.sum():
+                    continue
                 part = Rate(int(sizes[place]), int(sizes.sum()))
                 ratio = PartOfWhole(part, Rate(int(rest[place]), int(rest.sum())))
-                # A segment that nobody of these is in compares nobody.
-                if ratio.part.hits + ratio.rest.hits:
-                    yield Gated(CLUSTER_RATIO, group, ratio, int(sizes.sum()), part=segment)
+                yield Gated(CLUSTER_RATIO, group, ratio, int(sizes.sum()), part=segment)
 
     def chance(self, partition: Partition) -> dict[str, float]:
         """Of the segments together."""

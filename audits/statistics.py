@@ -187,6 +187,8 @@ class Association:
         return self.at(0.0)[0]
 
     def at(self, z: float) -> tuple[float, float]:
+        if not self._freedom:
+            return 0.0, 0.0
         tail = float(ndtr(-z))
         return self._strength(self._noncentrality(1.0 - tail)), self._strength(self._noncentrality(tail))
 
@@ -215,6 +217,7 @@ class Association:
 
     @property
     def _freedom(self) -> int:
+        """None where all are of one row, or of one column: then neither tells the other."""
         rows, columns = self._counted.shape
         return int((rows - 1) * (columns - 1))
 
@@ -331,7 +334,7 @@ def chance(table: NDArray[np.int64]) -> float:
     expected = _expected(counted)
     shuffled = ((drawn - expected) ** 2 / expected).sum(axis=(1, 2))
     # The observed table is one of those that chance could give; equal ones may differ in the last bit.
-    as_large = np.count_nonzero(shuffled >= chi_square(counted) * (1.0 - 1e-9))
+    as_large = int(np.count_nonzero(shuffled >= chi_square(counted) * (1.0 - 1e-9)))
     return (1.0 + as_large) / (1.0 + SHUFFLES)
 
 

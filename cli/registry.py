@@ -77,13 +77,12 @@ def promote(options: argparse.Namespace) -> int:
 def rollback(options: argparse.Namespace) -> int:
     """Exit status `NOT_SERVED` when servers do not follow in time."""
     pages = _pages(options)
-    allow_unaudited = _allows_unaudited(options)
     version = roll_back(_open(options), options.model)
     out.print(f"{options.model} version {version.version} is champion again")
-    if not is_cleared(version, allow_unaudited=allow_unaudited):
+    if not is_cleared(version):
         err.print(
-            f"[yellow]warning:[/] no promotion let version {version.version} through and it has passed no audit, so "
-            f"followers refuse it; run 'regulars promote {version.name} --version {version.version}'"
+            f"[yellow]warning:[/] no promotion let version {version.version} through and it has passed no audit; "
+            f"followers that demand one refuse it until 'regulars promote {version.name} --version {version.version}'"
         )
     return _follow_up(version, pages, options)
 

@@ -8,13 +8,17 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from cli.console import out, table
+from rich.markup import escape
+
+from cli.console import err, out, table
 from cli.demands import allows_unaudited
 from cli.errors import CommandError
 from cli.models import MODELS
 from features.project import load_project
+from model_registry.bundle import BundleError
 from model_registry.mlflow_registry import MlflowRegistry
-from model_registry.registry import CHAMPION
+from model_registry.registry import CHAMPION, RegistryError
+from model_registry.release import read_release
 from model_registry.sync import follow, sync_once
 from services.core import logs
 from services.core.service import load_service
@@ -23,6 +27,8 @@ from services.core.stop_signal import StopSignal
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
+
+    from model_registry.registry import Registry
 
 METRICS_PORT_OFFSET = 1000
 """Where a model's metrics are: its port plus this."""
@@ -41,7 +47,7 @@ def up(options: argparse.Namespace) -> int:
     if not ready:
         raise CommandError("no model has a champion yet; run 'regulars train all', then 'regulars promote MODEL'")
     for model in ready:
-        sync_once(registry, model, CHAMPION, bundles, allow_unaudited=allow_unaudited)
+        _sync(registry, model, bundles, allow_unaudited=allow_unaudited)
     logs.configure("INFO")
     stop = StopSignal()
     stopped = threading.Event()
@@ -72,6 +78,17 @@ def up(options: argparse.Namespace) -> int:
             server.terminate()
         for server in servers.values():
             server.wait()
+
+
+def _sync(registry: Registry, model: str, bundles: Path, *, allow_unaudited: bool) -> None:
+    """A champion that cannot be had is no reason to serve nothing where the last release still is."""
+    try:
+        sync_once(registry, model, CHAMPION, bundles, allow_unaudited=allow_unaudited)
+    except (RegistryError, BundleError, OSError) as error:
+        last = read_release(bundles, model)
+        if last is None:
+            raise
+        err.print(f"[yellow]{model} stays at version {last.version}:[/] {escape(str(error))}")
 
 
 def _start(model: str, bundles: Path) -> subprocess.Popen[bytes]:

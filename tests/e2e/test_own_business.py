@@ -75,10 +75,11 @@ def test_from_tables_to_a_rollback(business: Business) -> None:
     folder = business.folder
     customers, bundles = folder / "customers.parquet", folder / "bundles"
     business("features", "build", "--as-of", "2024-05-01", "--out", customers)
-    assert "no candidate" in business("promote", "churn", fails=True)
-    assert "carries the alias champion" in business("sync", "churn@champion", "--to", bundles, fails=True)
+    for words in (("promote", "churn"), ("sync", "churn@champion", "--to", bundles), ("models",)):
+        assert "there is no registry" in business(*words, fails=True)
 
     assert "version 1 is the candidate" in business("train", "churn", "--as-of", "2024-05-01")
+    assert "carries the alias champion" in business("sync", "churn@champion", "--to", bundles, fails=True)
     assert "nothing was moved" in business("promote", "churn", "--dry-run")
     assert "champion" not in business("models")
     assert "version 1 is champion" in business("promote", "churn")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -44,17 +44,20 @@ def database() -> Iterator[str]:
     programs, port = binaries(), free_port()
     # Not in pytest's folders, which another user may not enter.
     folder = Path(tempfile.mkdtemp(prefix="regulars-postgres-"))
-    if user():
-        shutil.chown(folder, user())
-    data = folder / "data"
-    quiet = {"user": user(), "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    owner = user()
+    if owner:
+        shutil.chown(folder, owner)
+    data = str(folder / "data")
+    quiet: dict[str, Any] = {"user": owner, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        subprocess.run([programs / "initdb", "-D", data, "-U", OWNER, "-A", "trust", "--no-sync"], check=True, **quiet)
+        initdb = [str(programs / "initdb"), "-D", data, "-U", OWNER, "-A", "trust", "--no-sync"]
+        subprocess.run(initdb, check=True, **quiet)
         server = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1", "-F"], **quiet
+            [str(programs / "postgres"), "-D", data, "-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-F"],
+            **quiet,
         )
         try:
-            asked = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+            asked = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
             eventually(lambda: subprocess.run(asked, check=False, **quiet).returncode == 0, "PostgreSQL to answer")
             yield f"postgresql://{OWNER}@127.0.0.1:{port}/postgres"
         finally:

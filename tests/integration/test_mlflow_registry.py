@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -91,6 +92,16 @@ def test_a_server_that_is_down_is_an_error_within_seconds(monkeypatch: pytest.Mo
         registry.resolve("churn", "champion")
     with pytest.raises(RegistryError):
         MlflowTracker("http://127.0.0.1:9").start("churn")
+
+
+def test_a_server_that_hangs_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    # The kernel accepts for it, and nobody ever answers.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(RegistryError, match=r"timed out.*check that it is reachable"):
+            MlflowRegistry(address).resolve("churn", "champion")
 
 
 def test_a_place_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

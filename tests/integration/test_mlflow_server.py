@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from model_registry.bundle import BundleError
 from model_registry.gates import AuditRule, Override
 from model_registry.mlflow_registry import MlflowRegistry, open_client
 from model_registry.promotion import REPORT_NOTE, Demands, promote
@@ -19,6 +21,8 @@ from tests.support.tracking import free_port, tracking_server, write_project
 from training.core.tracking import MlflowTracker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from model_registry.promotion import Promotion
     from model_registry.registry import RegisteredVersion
 
@@ -45,6 +49,22 @@ def train_and_promote(place: Place) -> Promotion:
     return promote(place.registry, "churn", demands=NOBODY_ASKS, overrides=[answer])
 
 
+def released(bundles: Path) -> str:
+    release = read_release(bundles, "churn")
+    assert release is not None
+    return release.version
+
+
+@contextmanager
+def damaged(folder: Path, version: RegisteredVersion) -> Iterator[None]:
+    """Half of the version's model, where the server keeps its files."""
+    (model,) = (folder / ".regulars" / "artifacts").glob(f"**/{version.run_id}/**/bundle/model.onnx")
+    whole = model.read_bytes()
+    model.write_bytes(whole[: len(whole) // 2])
+    yield
+    model.write_bytes(whole)
+
+
 def check_everything(project: Path, *words: str) -> None:
     """Trains, promotes and syncs through the server, kills it in between, and goes on with the next one."""
     folder, port = project.parent, free_port()
@@ -61,17 +81,19 @@ def check_everything(project: Path, *words: str) -> None:
         assert sync_once(place.registry, "churn", CHAMPION, bundles) == read_release(bundles, "churn")
         second = train_and_promote(place)
         assert second.moved
+        with damaged(folder, second.version), pytest.raises(BundleError, match=r"checksum mismatch in model\.onnx"):
+            sync_once(place.registry, "churn", CHAMPION, bundles)
+        assert released(bundles) == first.version.version
         assert server.kill() == 1
         assert server.left_behind() == []
 
     with pytest.raises(RegistryError, match=f"cannot resolve churn@champion in {server.uri}.*check that it is reach"):
         sync_once(place.registry, "churn", CHAMPION, bundles)
-    assert read_release(bundles, "churn") is not None
+    assert released(bundles) == first.version.version
 
     with tracking_server(project, port, *words) as server:
-        release = sync_once(place.registry, "churn", CHAMPION, bundles)
-        assert release is not None
-        assert release.version == second.version.version
+        sync_once(place.registry, "churn", CHAMPION, bundles)
+        assert released(bundles) == second.version.version
         assert server.terminate() == 0
         assert server.left_behind() == []
 

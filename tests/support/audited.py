@@ -50,14 +50,18 @@ def spent_bundle(
     folder: Path,
     *,
     weight: float = 0.05,
+    first: Feature = RECENCY,
     second: Feature = FREQUENCY,
     population: tuple[PopulationRule, ...] = (),
     horizon_days: int = 30,
 ) -> Bundle:
-    """churn_probability = sigmoid(weight * recency_days - 2): who is long away is likelier to be gone."""
+    """churn_probability = sigmoid(weight * recency_days - 2): who is long away is likelier to be gone.
+
+    `first` stands for recency where the tables tell something else.
+    """
     outputs = (Output("churn_probability", "probability", RISKS),)
     weights = np.array([[weight], [0.0]])
-    schema = Schema((RECENCY, second), outputs, population)
+    schema = Schema((first, second), outputs, population)
     return linear_bundle(folder, "churn", schema, {"churn_probability": (weights, -2.0, "Sigmoid")}, horizon_days)
 
 

@@ -62,6 +62,7 @@ def population(
     starts = {one.name: np.array([band.threshold for band in one.bands]) for one in outputs}
     return Population(
         date=DATE,
+        horizon_days=30,
         manifest=Manifest(
             name="churn",
             schema=Schema((), outputs),

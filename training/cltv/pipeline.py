@@ -17,6 +17,7 @@ from training.core.amounts import Foreseen
 from training.core.booster import thresholds
 from training.core.dataset import design_matrix
 from training.core.eligibility import (
+    LATER,
     MINIMUM_TEST,
     MINIMUM_TRAINING,
     require_customers,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 LABEL = "revenue"
 EXPECTED, LOWER, UPPER = OUTPUTS = ("expected_value", "lower_bound", "upper_bound")
+REMEDY = f"check tables.transactions.amount, lengthen cltv.horizon_days, or {LATER}"
 LEVEL_CONSTANT = "interval_level"
 TIERS = {"MEDIUM": 50, "HIGH": 80, "TOP": 95}
 """Percentiles from which a tier begins; LOW lies below. TOP is one in twenty, few enough for a person to know; with
@@ -76,8 +78,8 @@ class CltvPipeline:
         dataset = dated_dataset(project, tables, history, question)
         require_customers("training part", dataset.train)
         require_repeat_buyers("training part", dataset.train, dataset.features)
-        require_revenue("newest training snapshot", _newest(dataset.train), LABEL, MINIMUM_TRAINING)
-        require_revenue("test part", dataset.test, LABEL, MINIMUM_TEST)
+        require_revenue("newest training snapshot", _newest(dataset.train), LABEL, MINIMUM_TRAINING, remedy=REMEDY)
+        require_revenue("test part", dataset.test, LABEL, MINIMUM_TEST, remedy=REMEDY)
         return dataset
 
     def fit(self, dataset: Dataset, project: Project, champion: Champion, progress: Progress) -> FittedValue:  # noqa: ARG002 - values start anew every time

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from model_registry.schema import Feature
     from training.core.dataset import Rows
-    from training.core.search import Fit, Parameters, Trial
+    from training.core.search import Parameters, Trial
     from training.core.split import Fold
 
     Progress = Callable[[str], None]
@@ -125,13 +125,12 @@ class _Bench:
         """The amounts of the newest held-out customers."""
         return np.concatenate([self.amounts[held_out] for _, held_out in self.folds])[self.newest]
 
-    def fit(
+    def search(
         self, name: str, labels: NDArray[np.float64], learning: Parameters, grid: Sequence[Parameters]
-    ) -> tuple[Trial, Fit]:
-        """The grid's best on the folds, and its booster on all rows."""
+    ) -> tuple[Problem, Trial]:
+        """The problem of these labels (N,), and the grid's best on the folds."""
         problem = Problem(self.matrix, labels.astype(np.float32), self.features, learning, self.folds)
-        best = search(problem, grid, lambda line: self.progress(f"tuning {name} {line}"))
-        return best, refit(problem, best)
+        return problem, search(problem, grid, lambda line: self.progress(f"tuning {name} {line}"))
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,8 @@ class _Head:
 
 def _expected(bench: _Bench, grid: Sequence[Parameters]) -> _Head:
     # In units of their mean, amounts of any currency are damped alike, and margins lie where floats are dense.
-    trial, fit = bench.fit("expected value", bench.amounts / bench.amounts.mean(), LEARNING, grid)
+    problem, trial = bench.search("expected value", bench.amounts / bench.amounts.mean(), LEARNING, grid)
+    fit = refit(problem, trial)
     margins = trial.margins[bench.newest]
     slope, intercept = fit_log_line(margins, bench.outcomes)
     if not slope > 0:
@@ -164,7 +164,10 @@ def _bound(
     """Quantiles pass through logarithms unharmed, and there an error means the same for small amounts and large."""
     logarithms = np.log1p(bench.amounts)
     centre = float(logarithms.mean())
-    trial, fit = bench.fit(f"{side} bound", logarithms - centre, {**BOUND_LEARNING, "alpha": quantile}, BOUND_GRID)
+    learning = {**BOUND_LEARNING, "alpha": quantile}
+    problem, trial = bench.search(f"{side} bound", logarithms - centre, learning, BOUND_GRID)
+    # Where most spend nothing, that is the lower bound of everybody.
+    fit = refit(problem, trial, may_be_constant=True)
     bounds = trial.margins[bench.newest] + centre
     moved = offset(np.log1p(bench.outcomes), bounds, np.log1p(np.exp(expected)), TAIL)
     parameters = {f"{side}_{name}": value for name, value in {**trial.parameters, "trees": trial.trees}.items()}

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 DECIDING = "silhouette"
 """The metric that comparisons are decided by."""
 
+ROUNDING = 1e-12
+"""Of the squares, a variance below which it is none but that of the last bits."""
+
 CHAMPION = "champion"
 RFM = "RFM total"
 
@@ -120,9 +123,8 @@ class Jury:
         places = np.searchsorted(known, segments)
         members = np.eye(len(known))[places]
         silhouettes = self._silhouettes.of_segments(places)
-        return self._looked_at.sample(
-            lambda weights: {DECIDING: weights @ silhouettes / weights.sum(axis=1)}
-        ) | self._everybody.sample(
+        apart = self._looked_at.sample(lambda weights: {DECIDING: weights @ silhouettes / weights.sum(axis=1)})
+        return apart | self._everybody.sample(
             lambda weights: {
                 "smallest_share": (weights @ members).min(axis=1) / weights.sum(axis=1),
                 "explained_revenue": explained(self._revenue, members, weights),
@@ -132,9 +134,8 @@ class Jury:
     def share(self, inside: NDArray[np.bool_]) -> Interval:
         """How many of the customers are `inside` (N,)."""
         hits = inside.astype(np.float64)
-        return self._everybody.sample(lambda weights: {"share": weights @ hits / weights.sum(axis=1)})[
-            "share"
-        ].interval()
+        sampled = self._everybody.sample(lambda weights: {"share": weights @ hits / weights.sum(axis=1)})
+        return sampled["share"].interval()
 
 
 def explained(
@@ -148,8 +149,10 @@ def explained(
     sizes, sums = weights @ members, (weights * values) @ members
     mean_part = sums.sum(axis=1) ** 2 / total
     between = (sums**2 / np.maximum(sizes, 1.0)).sum(axis=1) - mean_part
-    variance = weights @ values**2 - mean_part
-    shares: NDArray[np.float64] = np.divide(between, variance, out=np.zeros_like(total), where=variance > 0)
+    squares = weights @ values**2
+    variance = squares - mean_part
+    varies = variance > ROUNDING * squares
+    shares: NDArray[np.float64] = np.divide(between, variance, out=np.zeros_like(total), where=varies)
     return shares
 
 

@@ -6,10 +6,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from training.clustering.plots import MOVES, SIZES, migration_matrix, sizes_and_value
-from training.clustering.space import FREQUENCY, MONETARY, RECENCY
-from training.core.drawing import to_svg
-from training.core.page import (
+from model_registry.page import (
     NOTHING,
     Html,
     bullets,
@@ -29,6 +26,9 @@ from training.core.page import (
     table,
     tiles,
 )
+from training.clustering.plots import MOVES, SIZES, migration_matrix, sizes_and_value
+from training.clustering.space import FREQUENCY, MONETARY, RECENCY
+from training.core.drawing import to_svg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,9 +55,9 @@ def personas_page(gallery: Gallery, story: Sequence[str], *, horizon_days: int, 
         title,
         heading(title),
         paragraph(
-            f"{gallery.everybody.customers:,} customers as of {gallery.migration.after}, by how lately, how often and "
-            f"for how much they order. What they did in the {horizon_days} days after that is shown beside. A segment "
-            "keeps its number for as long as it lives."
+            f"{gallery.everybody.customers:,} customers as of {gallery.migration.after}, by how recently, how often "
+            f"and for how much they order. What they did in the {horizon_days} days after that is shown beside. A "
+            "segment keeps its number for as long as it lives."
         ),
         sections(
             {
@@ -245,6 +245,10 @@ def _in(currency: str) -> str:
     return f", {currency}" if currency else ""
 
 
-def _known(figures: dict[str, Any]) -> dict[str, Any]:
-    """Without those that an empty segment does not have: JSON knows no NaN."""
-    return {name: value for name, value in figures.items() if "nan" not in str(value)}
+def _known(value: Any) -> Any:  # noqa: ANN401 - whatever a portrait is made of
+    """None for what an empty segment does not have: JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {name: _known(one) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return [_known(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -29,6 +29,7 @@ from training.core.snapshots import History, Question, dated_dataset
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Mapping
 
     import ibis
     from numpy.typing import NDArray
@@ -105,22 +106,19 @@ class ClusteringPipeline:
             NotEligibleError: no number of segments is stable and balanced enough.
         """
         rows = _sampled(dataset.train)
-        latest = last_snapshot(rows)
+        now = last_snapshot(rows)
         space = Space.of(rows.columns.numeric, dataset.horizon_days)
         coordinates = space.coordinates(rows.columns.numeric)
         reign = Reign.of(champion)
-        tried = tuple(candidates(coordinates, rows.customer_ids, latest, progress))
+        tried = tuple(candidates(coordinates, rows.customer_ids, now, progress))
         chosen = choose(tried, reigning=len(reign.names) if reign else None)
-        fifths = Fifths.of(dataset.train.columns.numeric[last_snapshot(dataset.train)])
         lineage = _lineage(chosen, space.coordinates(dataset.test.columns.numeric), reign)
+        fifths = Fifths.of(dataset.train.columns.numeric[last_snapshot(dataset.train)])
         model = SegmentModel(space, chosen.centroids, lineage.ids, fifths)
         former = reign.names if reign else {}
-        characters = personas(
-            _profiles(model, rows.columns.numeric[latest], dataset.horizon_days),
-            {place: former[number] for place, number in enumerate(lineage.ids) if number in former},
-        )
+        characters = _characters(model, rows.columns.numeric[now], dataset.horizon_days, former)
         story = lineage.story([one.name for one in characters], former)
-        unusual_from = float(np.percentile(nearest(coordinates[latest], chosen.centroids).distance, UNUSUAL_PERCENT))
+        unusual_from = _unusual_from(nearest(coordinates[now], chosen.centroids).distance)
         schema = Schema(dataset.features, _outputs(lineage.ids, characters, unusual_from), POPULATION)
         return Segmentation(
             schema=schema,
@@ -164,7 +162,7 @@ def _sampled(rows: Rows) -> Rows:
     """All, or random customers with all their snapshots, about `FIT_ROWS` of them."""
     if len(rows) <= FIT_ROWS:
         return rows
-    names, customers = np.unique(rows.customer_ids.astype(str), return_inverse=True)
+    names, customers = np.unique(rows.customer_ids, return_inverse=True)
     drawn = np.random.default_rng(SEED).random(len(names)) < FIT_ROWS / len(rows)
     return rows.at(drawn[customers])
 
@@ -175,15 +173,23 @@ def _lineage(chosen: Candidate, test: NDArray[np.float64], reign: Reign | None) 
     return Lineage.after(reign, nearest(test, chosen.centroids).own, chosen.k)
 
 
-def _profiles(model: SegmentModel, numeric: NDArray[np.float32], horizon_days: int) -> NDArray[np.float64]:
-    """What names are given by, (k, 3): means of freshness and of the fifths of frequency and monetary value."""
+def _characters(
+    model: SegmentModel, numeric: NDArray[np.float32], horizon_days: int, former: Mapping[int, str]
+) -> tuple[Persona, ...]:
+    """What the segments are called, by place, told by customers (N, F); `former` are the champion's names by id."""
     scores = model.fifths.scores(numeric)
     fresh = freshness(numeric[:, RECENCY] / horizon_days)
     # Where everybody spent the same, money says what orders say.
     money = MONETARY if model.space.weights[MONETARY] else FREQUENCY
     figures = np.column_stack([fresh, scores[:, FREQUENCY], scores[:, money]])
     segments = model.segments(numeric)
-    return np.stack([figures[segments == place].mean(axis=0) for place in range(len(model.ids))])
+    profiles = np.stack([figures[segments == place].mean(axis=0) for place in range(len(model.ids))])
+    return personas(profiles, {place: former[number] for place, number in enumerate(model.ids) if number in former})
+
+
+def _unusual_from(distances: NDArray[np.float64]) -> float:
+    # Where all stand on their centroids, whoever does not is unusual; bands must ascend.
+    return max(float(np.percentile(distances, UNUSUAL_PERCENT)), float(np.finfo(np.float32).tiny))
 
 
 def _outputs(ids: tuple[int, ...], characters: tuple[Persona, ...], unusual_from: float) -> tuple[Output, ...]:

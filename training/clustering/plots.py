@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model_registry.page import ACCENT, INK, PALETTE, percent
 from training.clustering.choice import RECOVERED, SMALLEST, STABLE
 from training.clustering.fifths import FIFTHS
 from training.core.drawing import in_percent, two_axes
-from training.core.page import ACCENT, INK, PALETTE, percent
 from training.core.pipeline import Illustration
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.core import card_model, card_quality
-from training.core.page import (
+from model_registry.page import (
     bullets,
     code,
     estimate,
@@ -23,6 +22,7 @@ from training.core.page import (
     table,
     tiles,
 )
+from training.core import card_model, card_quality
 from training.core.verdict import deciding_metric, explained
 from training.core.wording import metric_meaning, population_rule, purpose
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from model_registry.bundle import Manifest
     from model_registry.evidence import Evidence
+    from model_registry.page import Html
     from training.core.dataset import Dataset
-    from training.core.page import Html
     from training.core.pipeline import Judgement
 
 TOP_SHARE = "top_decile_share"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.core.page import (
+from model_registry.page import (
     NOTHING,
     Html,
     bar,

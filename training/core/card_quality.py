@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model_registry.gates import NON_INFERIORITY_MARGIN
-from training.core.drawing import to_svg
-from training.core.page import (
+from model_registry.page import (
     NOTHING,
     figure,
     grouped_table,
@@ -20,11 +19,12 @@ from training.core.page import (
     term,
     verdict,
 )
+from training.core.drawing import to_svg
 from training.core.wording import between, metric_meaning, metric_name
 
 if TYPE_CHECKING:
     from model_registry.evidence import Comparison
-    from training.core.page import Html
+    from model_registry.page import Html
     from training.core.pipeline import Judgement
 
 

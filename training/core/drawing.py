@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from training.core.page import INK
+from model_registry.page import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -137,19 +137,26 @@ class Ranking:
 def level_metrics(
     probabilities: NDArray[np.float64], labels: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Brier score, log loss, calibration slope and observed to expected positives, each (R,).
+    """Those of `error_metrics` and the calibration slope, each (R,).
 
     The slope is that of a logistic line through the log odds (Cox, "Two further applications of a model for binary
     regression", 1958): below 1 the probabilities are too extreme, above 1 too timid.
     """
+    kept = np.clip(probabilities, CERTAIN, 1.0 - CERTAIN)
+    slope, _ = fit_line(np.log(kept) - np.log1p(-kept), labels, weights)
+    return {**error_metrics(probabilities, labels, weights), "calibration_slope": slope}
+
+
+def error_metrics(
+    probabilities: NDArray[np.float64], labels: NDArray[np.float64], weights: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Brier score, log loss and observed to expected positives, each (R,)."""
     total = weights.sum(axis=1)
     kept = np.clip(probabilities, CERTAIN, 1.0 - CERTAIN)
     log_loss = -(labels * np.log(kept) + (1.0 - labels) * np.log1p(-kept))
-    slope, _ = fit_line(np.log(kept) - np.log1p(-kept), labels, weights)
     return {
         "brier": weights @ (probabilities - labels) ** 2 / total,
         "log_loss": weights @ log_loss / total,
-        "calibration_slope": slope,
         "observed_expected": weights @ labels / (weights @ probabilities),
     }
 

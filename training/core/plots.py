@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from model_registry.page import ACCENT, INK, PALETTE
 from training.core.drawing import in_percent, two_axes
 from training.core.evaluate import Ranking
-from training.core.page import ACCENT, INK, PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

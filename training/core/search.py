@@ -81,11 +81,11 @@ def search(problem: Problem, grid: Sequence[Parameters], announce: Callable[[str
     return min(trials, key=lambda trial: trial.loss)
 
 
-def refit(problem: Problem, trial: Trial) -> Fit:
+def refit(problem: Problem, trial: Trial, *, may_be_constant: bool = False) -> Fit:
     """The trial's booster, on all rows.
 
     Raises:
-        TrainingError: no feature was worth a split.
+        TrainingError: no feature was worth a split, and what says the same of everybody will not do.
     """
     booster = lgb.train(
         {
@@ -98,12 +98,14 @@ def refit(problem: Problem, trial: Trial) -> Fit:
         num_boost_round=trial.trees,
     )
     gains = booster.feature_importance("gain")
-    if not gains.any():
+    if not gains.any() and not may_be_constant:
         raise TrainingError(
-            "no feature tells customers with the outcome from those without it; map more tables or columns in the "
-            "project, or train again when there is more data"
+            "no feature tells customers apart in what they did next; map more tables or columns in the project, or "
+            "train again when there is more data"
         )
-    shares = {feature.name: float(gain) for feature, gain in zip(problem.features, gains / gains.sum(), strict=True)}
+    shares = {
+        feature.name: float(gain) for feature, gain in zip(problem.features, gains / (gains.sum() or 1.0), strict=True)
+    }
     return Fit(with_float32_thresholds(booster), shares)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.core.page import ACCENT, PALETTE, Html, element
+from model_registry.page import ACCENT, PALETTE, Html, element
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -110,4 +110,6 @@ def _correlation(
     weighted = weights * one
     together = np.einsum("rn,rn->r", weighted, other)
     spread = np.einsum("rn,rn->r", weighted, one) * np.einsum("rn,rn,rn->r", weights, other, other)
-    return np.divide(together, np.sqrt(spread), out=np.zeros(len(spread)), where=spread > 0)
+    correlation: NDArray[np.float64] = np.zeros(len(spread))
+    np.divide(together, np.sqrt(spread), out=correlation, where=spread > 0)
+    return correlation

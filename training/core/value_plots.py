@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model_registry.page import ACCENT, INK, PALETTE
 from training.core.drawing import in_percent, two_axes
-from training.core.page import ACCENT, INK, PALETTE
 from training.core.plots import TENTHS, found
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from model_registry.page import MOST_DECIMALS, bullets, element, estimate, interval, joined, limit, number, paragraph
 from training.core.grade import EXCELLENT, FAIR, GOOD, GRADES, POOR, SCALES, grade
-from training.core.page import MOST_DECIMALS, bullets, element, estimate, interval, joined, limit, number, paragraph
 from training.core.wording import between, metric_name
 
 if TYPE_CHECKING:
     from model_registry.evidence import Comparison, Requirement
-    from training.core.page import Html
+    from model_registry.page import Html
     from training.core.pipeline import Judgement
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.core.page import limit, number, percent
+from model_registry.page import limit, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

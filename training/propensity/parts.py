@@ -27,7 +27,7 @@ from model_registry.evidence import Comparison
 from training.core.baselines import LOGISTIC, RECENCY, logistic_scores
 from training.core.eligibility import LATER
 from training.core.errors import NotEligibleError
-from training.core.evaluate import Bootstrap, advantage
+from training.core.evaluate import Bootstrap, Ranking, advantage, error_metrics
 from training.core.grade import grade
 from training.core.judge import DECIDING, LEVEL, LEVEL_LIMITS
 from training.core.pipeline import Illustration
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from training.core.pipeline import Judgement
     from training.propensity.targets import Target
 
-FIGURES = ("auc", "brier", "calibration_slope", "observed_expected", "lift_top_decile")
+FIGURES = ("auc", "brier", "observed_expected", "lift_top_decile")
 """What is told of a part: all that is told of the purchase, five times over, nobody would read."""
 
 CATEGORY_LIMIT = (
@@ -56,23 +56,32 @@ RESPONSE_LIMIT = "The probability of a response supposes campaigns like those of
 
 def require_worth(dataset: Dataset, target: Target, scores: NDArray[np.float64]) -> None:
     """Raises NotEligibleError, with the figures, unless probabilities (N,) of the test part take both hurdles."""
-    labels = dataset.test.labels[target.label].astype(np.float64)
-    bootstrap = Bootstrap(labels)
+    bootstrap = _bootstrap(dataset, target)
+    model = _figures(bootstrap, scores)
     recency = target.rule(dataset.test.columns, dataset.features)
     if recency is not None:
-        model, rule = bootstrap.ranking(scores), bootstrap.ranking(recency)
+        rule = bootstrap.ranking(recency)
         lead = advantage(DECIDING, model, rule)
         if not lead.low > 0:
             raise NotEligibleError(
                 f"on the test part its AUC is {model[DECIDING].estimate:.3f}, and choosing by {target.recency} reaches "
                 f"{rule[DECIDING].estimate:.3f}; all of the difference of {lead} must lie above 0; {LATER}"
             )
-    level = bootstrap.sample(lambda weights: {LEVEL: weights @ labels / (weights @ scores)})[LEVEL].interval()
+    level = model[LEVEL].interval()
     low, high = LEVEL_LIMITS
     if level.high < low or level.low > high:
         raise NotEligibleError(
             f"on the test part {level} outcomes came for each that was foreseen, and {low} to {high} is asked; {LATER}"
         )
+
+
+def _bootstrap(dataset: Dataset, target: Target) -> Bootstrap:
+    return Bootstrap(dataset.test.labels[target.label].astype(np.float64))
+
+
+def _figures(bootstrap: Bootstrap, scores: NDArray[np.float64]) -> dict[str, Sample]:
+    ranking = Ranking(scores, bootstrap.labels)
+    return bootstrap.sample(lambda weights: ranking.metrics(weights) | error_metrics(scores, bootstrap.labels, weights))
 
 
 @dataclass(frozen=True)
@@ -120,14 +129,13 @@ def with_parts(judgement: Judgement, dataset: Dataset, scores: Mapping[Target, N
 
 
 def _try(dataset: Dataset, target: Target, scores: NDArray[np.float64]) -> _Tried:
-    labels = dataset.test.labels[target.label].astype(np.float64)
-    bootstrap = Bootstrap(labels)
+    bootstrap = _bootstrap(dataset, target)
     logistic = logistic_scores(dataset.train, dataset.test.columns, dataset.features, target.label)
-    rivals = {LOGISTIC: bootstrap.probabilities(logistic)}
+    rivals = {LOGISTIC: _figures(bootstrap, logistic)}
     recency = target.rule(dataset.test.columns, dataset.features)
     if recency is not None:
         rivals[RECENCY] = bootstrap.ranking(recency)
-    return _Tried(target, labels, scores, bootstrap.probabilities(scores), rivals)
+    return _Tried(target, bootstrap.labels, scores, _figures(bootstrap, scores), rivals)
 
 
 def _limits(targets: Mapping[Target, object]) -> Iterator[str]:

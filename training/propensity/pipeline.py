@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from training.core.pipeline import Judgement, Progress, Scores
     from training.propensity.targets import Target
 
-REMEDY = f"lengthen propensity.horizon_days, or {LATER}"
+REMEDY = f"change propensity.horizon_days, or {LATER}"
 
 
 @dataclass(frozen=True, kw_only=True)

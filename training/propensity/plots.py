@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
+from model_registry.page import INK
 from training.core.drawing import in_percent, two_axes
-from training.core.page import INK
 from training.core.plots import FROM_THE_TOP, TENTHS
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ def audited(project: Project, model: str, folder: Path) -> FairnessAudit:
     categories = tuple(output.category for output in outputs if output.category)
     tables = replace(open_tables(project), categories=categories)
     answers = declared.answers(tables, project, DAY, 30)
-    population = read_population(tables, bundle, answers, DAY)
+    population = read_population(tables, bundle, answers, DAY, 30)
     limits = Policy.of(replace(project.audits, minimum_customers=100), (), model, DAY)
     return audit(population, declared.yardsticks(population, limits), limits)
 

@@ -143,7 +143,7 @@ class TestJudging:
         assert one.findings == other.findings
 
     def test_chance_is_told_of_groups_that_can_be_compared(self) -> None:
-        small = audited(churn_world(1, 400)).outputs[0].breakdowns
+        small = audited(churn_world(1, 200)).outputs[0].breakdowns
         large = audited(churn_world(1, 4000)).outputs[0].breakdowns
         assert [one.chance for one in small] == [{}, {}, {}]
         assert [list(one.chance) for one in large] == [["tpr_gap"], ["tpr_gap"], []]

@@ -127,7 +127,7 @@ class TestReading:
     @staticmethod
     def read(tables: CustomerTables, folder: Path, **changes: Any) -> Any:
         answers = churned(tables, DAY, horizon_days=30, active_days=90)
-        return read_population(tables, spent_bundle(folder / "bundle", **changes), answers, DAY)
+        return read_population(tables, spent_bundle(folder / "bundle", **changes), answers, DAY, 30)
 
     def test_the_bundle_scores_and_the_tables_tell_the_rest(self, tables: CustomerTables, tmp_path: Path) -> None:
         population = self.read(tables, tmp_path)

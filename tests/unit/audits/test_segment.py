@@ -52,6 +52,20 @@ def test_one_group_alone_is_compared_with_nobody() -> None:
     assert list(SEGMENT.gated(parted)) == []
 
 
+def test_a_segment_in_which_few_are_expected_is_not_judged_and_one_where_few_are_found_is() -> None:
+    assert SEGMENT.minimum_expected == 30
+    rare = SEGMENT.places.copy()
+    rare[rare == 3] = 2
+    rare[:300] = 3
+    places = np.where(np.isin(np.arange(len(WORLD)), WEST) & (rare == 0), 1, rare).astype(np.int8)
+    gated = list(Segments(**{**vars(SEGMENT), "places": places}).gated(REGION))
+    west = {one.part: one.estimate.value for one in gated if one.group == "west" and one.part}
+    # A tenth of everybody is in the last segment, so a group of a tenth has as few in it; of the first, it has none.
+    assert len(WEST) * 0.1 == pytest.approx(30, abs=4)
+    assert west["Loyal"] == 0.0
+    assert ("Gone" in west) == (len(WEST) * (places == 3).mean() >= 30)
+
+
 def test_a_segment_without_anybody_is_not_compared() -> None:
     empty = Segments(**{**vars(SEGMENT), "segments": (*SEGMENTS, "Nobody")})
     assert "Nobody" not in {one.part for one in empty.gated(REGION)}

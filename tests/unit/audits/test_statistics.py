@@ -30,6 +30,7 @@ from audits.statistics import (
     interval,
     p_value,
 )
+from model_registry.evidence import Interval
 
 FOUR_FIFTHS = Tolerance(0.8, 1.0, 1.25, ratio=True)
 TENTH = Tolerance(-0.1, 0.0, 0.1)
@@ -124,6 +125,9 @@ class TestAssociation:
     def test_groups_and_segments_without_anybody_do_not_count(self) -> None:
         bare, padded = np.array([[50, 30], [20, 60]]), np.array([[50, 0, 30], [0, 0, 0], [20, 0, 60]])
         assert Association(padded).at(Z95) == pytest.approx(Association(bare).at(Z95))
+
+    def test_where_all_are_of_one_kind_there_is_none(self) -> None:
+        assert interval(Association(np.array([[50, 0], [70, 0]]))) == Interval(0.0, 0.0, 0.0)
 
     def test_chance_alone_adds_nothing_to_it(self) -> None:
         random = np.random.default_rng(3)

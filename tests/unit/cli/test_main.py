@@ -26,6 +26,7 @@ GRAMMAR = [
     "up",
     "score churn --input file.parquet --output folder",
     "audit drift churn@candidate --input file.parquet --by age income --out folder --push host:9091 --textfile f.prom",
+    "audit fairness churn@champion --as-of 2024-01-01 --out folder --push host:9091 --textfile f.prom",
     "audit retire churn --push host:9091",
     "forget ids.txt --in folder --in another",
     "score clustering --input file.parquet --output folder --target host:50054",
@@ -43,6 +44,8 @@ MISTAKES = [
     "serve churn --port many",
     "audit",
     "audit drift churn",
+    "audit fairness",
+    "audit fairness churn --as-of yesterday",
     "audit retire churn",
     "forget",
 ]

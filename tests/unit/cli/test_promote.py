@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -9,10 +10,10 @@ import pytest
 from cli import main as command
 from cli import registry as module
 from cli.registry import NOT_SERVED
-from model_registry import promotion
 from model_registry.budget import Cost
 from model_registry.clearance import FAIL, PASS, is_cleared, verdict_notes
 from model_registry.evidence import Comparison, Evidence, Interval, Parity
+from model_registry.promotion import promote
 from model_registry.release import read_release
 from tests.fakes.registry import FakeRegistry
 from tests.support.bundles import make_bundle
@@ -56,7 +57,8 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRegistry:
     fake.place("champion", "1")
     fake.place("candidate", "2")
     monkeypatch.setattr(module, "MlflowRegistry", lambda uri, *, must_exist: fake)
-    monkeypatch.setitem(promotion.promote.__kwdefaults__, "cost_of", lambda folder: Cost(0.05, 0.2, 5.0, 3.0))
+    cheaply = partial(promote, cost_of=lambda folder: Cost(0.05, 0.2, 5.0, 3.0))
+    monkeypatch.setattr(module, "promote_version", cheaply)
     return fake
 
 
@@ -205,8 +207,9 @@ def test_a_rollback_asks_no_gate_and_says_what_followers_will(run: Run, registry
     status, said = run("rollback", "churn")
     assert status == 0
     assert "churn version 2 is champion again" in said
-    assert "followers refuse it; run 'regulars promote churn --version 2'" in said
-    assert "refuse" not in run("rollback", "churn", project=PROJECT)[1]
+    assert "followers that demand one refuse it until 'regulars promote churn --version 2'" in said
+    audit(registry, "1", PASS)
+    assert "refuse" not in run("rollback", "churn")[1]
 
 
 def test_sync_follows_the_project(run: Run, tmp_path: Path) -> None:

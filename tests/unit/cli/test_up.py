@@ -9,6 +9,8 @@ import pytest
 from cli import up as command
 from cli.errors import CommandError
 from cli.models import MODELS
+from model_registry.registry import RegistryError
+from model_registry.release import Release
 
 
 class Ended:
@@ -74,5 +76,29 @@ def test_where_all_are_served_nobody_is_missed(
 def test_without_any_champion_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, started: list[str]) -> None:
     with_champions(monkeypatch)
     with pytest.raises(CommandError, match="no model has a champion yet; run 'regulars train all'"):
+        command.up(Namespace(project=Path("regulars.toml")))
+    assert started == []
+
+
+def failing(*arguments: object, allow_unaudited: bool) -> None:
+    raise RegistryError("version 2 of churn has passed no fairness audit")
+
+
+def test_a_champion_that_is_refused_leaves_the_last_release_serving(
+    monkeypatch: pytest.MonkeyPatch, started: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_champions(monkeypatch, "churn")
+    monkeypatch.setattr(command, "sync_once", failing)
+    monkeypatch.setattr(command, "read_release", lambda bundles, model: Release("1", "champion", "a" * 64))
+    command.up(Namespace(project=Path("regulars.toml")))
+    assert started == ["churn"]
+    assert "churn stays at version 1: version 2 of churn has passed no fairness audit" in capsys.readouterr().err
+
+
+def test_where_nothing_was_ever_released_it_is_an_error(monkeypatch: pytest.MonkeyPatch, started: list[str]) -> None:
+    with_champions(monkeypatch, "churn")
+    monkeypatch.setattr(command, "sync_once", failing)
+    monkeypatch.setattr(command, "read_release", lambda bundles, model: None)
+    with pytest.raises(RegistryError, match="no fairness audit"):
         command.up(Namespace(project=Path("regulars.toml")))
     assert started == []

@@ -51,13 +51,13 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> None:
         DIGESTS[version] = make_bundle(BUNDLES[version], weight).digest
 
 
-def evidence(version: str = "2", champion: str = "1", **changes: Any) -> Evidence:
+def evidence(version: str = "2", against: str = "1", **changes: Any) -> Evidence:
     original = Evidence(
         parity=Parity({"test rows": 1e-7, "random rows": 2e-7}, rows=1000, limit=1e-6),
         metrics={"auc": Interval(0.86, 0.84, 0.88)},
         baselines=(Comparison("logistic regression", "auc", BETTER), Comparison("prior", "brier", BETTER)),
         champion=Comparison("champion", "auc", SLIGHTLY_WORSE),
-        champion_version=champion,
+        champion_version=against,
         bundle_digest=DIGESTS[version],
         requirements=(Requirement("observed_expected", 1.1, 0.8, 1.25),),
         grade="good",
@@ -154,10 +154,10 @@ GATES = {
     ),
     "worse than the champion": (
         "not worse than the champion",
-        lambda: evidence(champion=Comparison("champion", "auc", WORSE)),
+        lambda: replace(evidence(), champion=Comparison("champion", "auc", WORSE)),
     ),
     "not compared": ("not worse than the champion", lambda: replace(evidence(), champion=None)),
-    "compared with another": ("not worse than the champion", lambda: evidence(champion="0")),
+    "compared with another": ("not worse than the champion", lambda: evidence(against="0")),
 }
 
 

@@ -91,6 +91,11 @@ def test_the_number_of_the_champion_stays_while_it_is_among_the_good() -> None:
     assert choose(found, 5).k == 4
 
 
+def test_the_number_of_the_champion_gives_way_to_one_that_is_clearly_better_apart() -> None:
+    assert choose([candidate(3, 0.5), candidate(4, 0.54)], 3).k == 3
+    assert choose([candidate(3, 0.5), candidate(4, 0.56)], 3).k == 4
+
+
 def test_silhouettes_are_those_of_the_book() -> None:
     numeric = dataset(each=20).test.columns.numeric
     coordinates = Space.of(numeric, HORIZON).coordinates(numeric)

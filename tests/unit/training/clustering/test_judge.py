@@ -103,7 +103,7 @@ def test_explained_variance_is_that_of_the_book() -> None:
     expected = ((means - values.mean()) ** 2).sum() / ((values - values.mean()) ** 2).sum()
     assert explained(values, members, np.ones((1, 200)))[0] == pytest.approx(expected)
     assert explained(means, members, np.ones((1, 200)))[0] == pytest.approx(1.0)
-    assert explained(np.full(200, 5.0), members, np.ones((1, 200)))[0] == 0.0
+    assert explained(np.full(200, np.log(9.99)), members, np.ones((1, 200)))[0] == 0.0
 
 
 def test_the_total_of_the_fifths_is_cut_into_equal_groups() -> None:

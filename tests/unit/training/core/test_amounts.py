@@ -73,7 +73,7 @@ def test_bounds_are_on_their_sides_for_everybody() -> None:
     loaded = servable(amounts_graph(schema(), amounts))
     for _, columns in awkward_rows(schema(), data.test.columns, decides(amounts)):
         expected, lower, upper = loaded.run(columns)
-        assert (0 <= lower).all()
+        assert (lower >= 0).all()
         assert (lower <= expected).all()
         assert (expected <= upper).all()
         assert np.isfinite(upper).all()
@@ -86,7 +86,7 @@ LINES = arrays(np.float64, 20, elements=st.floats(-50, 50))
 @given(LINES, LINES, LINES)
 def test_no_lines_bring_amounts_out_of_order(expected: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
     foreseen = Foreseen.from_lines(expected, lower, upper)
-    assert (0 <= foreseen.lower).all()
+    assert (foreseen.lower >= 0).all()
     assert (foreseen.lower <= foreseen.expected).all()
     assert (foreseen.expected <= foreseen.upper).all()
 

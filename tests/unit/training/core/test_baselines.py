@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from model_registry.columns import Columns
 from model_registry.schema import Feature
 from tests.support.learning import LABEL, dataset
-from training.core.baselines import logistic_scores, recency_scores
+from training.core.baselines import logistic_scores, recency_scores, repeat_scores
 from training.core.dataset import Rows
 
 
@@ -20,9 +20,18 @@ def test_the_longer_away_the_likelier_gone_and_never_is_longest() -> None:
     assert np.argsort(scores).tolist() == [0, 2, 1]
 
 
+def test_the_shorter_ago_the_likelier_again_and_never_is_least_likely() -> None:
+    features = (Feature("recency_days[tea]", "numeric"), Feature("recency_days", "numeric"))
+    columns = Columns(np.array([[5, 1], [np.nan, 2], [50, 3]], np.float32), np.empty((3, 0), object))
+    scores = repeat_scores(columns, features, "recency_days[tea]")
+    assert scores is not None
+    assert np.argsort(-scores).tolist() == [0, 2, 1]
+
+
 def test_without_recency_there_is_no_recency_rule() -> None:
     columns = Columns(np.ones((2, 1), np.float32), np.empty((2, 0), object))
     assert recency_scores(columns, (Feature("spend", "numeric"),)) is None
+    assert repeat_scores(columns, (Feature("spend", "numeric"),)) is None
 
 
 def test_logistic_regression_ranks_by_numbers_categories_and_missing_values() -> None:

@@ -103,6 +103,18 @@ def test_thresholds_are_listed_by_column_and_categories_are_none() -> None:
         assert values.tolist() == sorted({float(value) for value in splits["threshold"]})
 
 
+def test_thresholds_of_several_boosters_are_those_of_any() -> None:
+    numbers = RANDOM.normal(size=(2000, 1)).astype(np.float32)
+    labels = (numbers[:, 0] > 0).astype(np.float32)
+    narrow = with_float32_thresholds(
+        lgb.train({**FIXED, "objective": "binary"}, data_of(numbers, labels, FEATURES[:1]), 5)
+    )
+    one, other, both = thresholds(FLOORED), thresholds(narrow), thresholds(FLOORED, narrow)
+    assert both[0].tolist() == sorted({*one[0].tolist(), *other[0].tolist()})
+    assert len(both[0]) > max(len(one[0]), len(other[0]))
+    assert both[1].tolist() == one[1].tolist()
+
+
 def test_leaves_on_the_grid_add_up_exactly_in_floats_and_any_order() -> None:
     matrix = RANDOM.normal(size=(500, 3)).astype(np.float32)
     gridded = with_exact_sums(FLOORED)

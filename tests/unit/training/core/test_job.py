@@ -12,6 +12,7 @@ import pytest
 from features.project import Project, load_project
 from features.specs import FeatureSpec
 from model_registry.bundle import TrainingWindow, read_bundle
+from model_registry.page import estimate
 from model_registry.registry import CANDIDATE, CHAMPION
 from model_registry.schema import Output, Schema
 from model_registry.servable import Servable
@@ -27,7 +28,6 @@ from training.core.errors import TrainingError
 from training.core.graph import probability_graph
 from training.core.job import train
 from training.core.judge import judge_classifier
-from training.core.page import estimate
 from training.core.pipeline import Fitted
 
 if TYPE_CHECKING:

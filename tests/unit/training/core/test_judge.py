@@ -9,6 +9,7 @@ import pytest
 
 from model_registry.gates import NON_INFERIORITY_MARGIN
 from tests.support.learning import HORIZON, LABEL, dataset
+from training.core.baselines import repeat_scores
 from training.core.classifier import tune
 from training.core.dataset import design_matrix
 from training.core.drawing import to_svg
@@ -43,6 +44,12 @@ def test_a_champion_by_chance_is_beaten_and_beats_nobody() -> None:
     assert turned.champion is not None
     assert turned.champion.difference.high < 0
     assert not any(comparison.passed for comparison in turned.baselines)
+
+
+def test_recency_speaks_for_the_outcome_as_the_rule_has_it() -> None:
+    turned = judge_classifier(DATA, LABEL, SCORES, None, repeat_scores)
+    long, short = (one.others["recency"]["auc"].estimate for one in (JUDGEMENT, turned))
+    assert short == pytest.approx(1 - long)
 
 
 def test_without_a_champion_there_is_no_comparison() -> None:

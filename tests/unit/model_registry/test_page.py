@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_registry.evidence import Interval
-from tests.support.pages import flaws, parsed, words
-from training.core.page import (
+from model_registry.page import (
     INK,
     Html,
     bar,
@@ -38,6 +37,7 @@ from training.core.page import (
     tiles,
     verdict,
 )
+from tests.support.pages import flaws, parsed, words
 
 NASTY = "<script>alert(\"x\")</script> & 'y'"
 DRAWING = (
