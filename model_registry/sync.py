@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import random
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
@@ -31,6 +32,9 @@ WORKSPACE_PREFIX = ".sync-"
 
 MEGABYTE = 2**20
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_PASSING = re.compile(r"0x[0-9a-f]+|\d+\.\d+")
+"""What differs between two tellings of one failure: addresses in memory, megabytes."""
 
 _log = logging.getLogger(__name__)
 
@@ -91,9 +95,9 @@ def follow(
         try:
             release = sync_once(registry, name, alias, bundles, allow_unaudited=allow_unaudited)
         except (RegistryError, BundleError, OSError) as error:
-            if str(error) != said:
-                said = str(error)
-                _log.warning("sync of %s@%s failed, the last release stays: %s", name, alias, said)
+            if _essence(error) != said:
+                said = _essence(error)
+                _log.warning("sync of %s@%s failed, the last release stays: %s", name, alias, error)
         else:
             if said:
                 said = ""
@@ -102,6 +106,10 @@ def follow(
                 _log.info("released %s version %s (%s)", name, release.version, release.digest[:12])
         if wait(poll_seconds * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter, no secret
             return
+
+
+def _essence(error: Exception) -> str:
+    return _PASSING.sub("", str(error))
 
 
 def _not_cleared(version: RegisteredVersion, alias: str) -> RegistryError:

@@ -76,7 +76,8 @@ class Market:
     def truth(self, label: str, customer_ids: NDArray[np.object_]) -> NDArray[np.float64]:
         """The probability of the label within the horizon (N,), of these customers."""
         numbers = np.array([int(identity.removeprefix("customer ")) for identity in customer_ids])
-        return 1.0 - np.exp(-HORIZON * self.rates[label][numbers])
+        probabilities: NDArray[np.float64] = 1.0 - np.exp(-HORIZON * self.rates[label][numbers])
+        return probabilities
 
 
 def open_market(folder: Path) -> Market:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from training.core.judge import Rule
 
 NEAREST = 3
+LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -79,4 +80,7 @@ def _hint(category: str, known: list[str]) -> str:
     """The nearest names, whatever their case."""
     spelled = {name.casefold(): name for name in known}
     near = [spelled[name] for name in difflib.get_close_matches(category.casefold(), spelled, n=NEAREST)]
-    return f"the nearest are: {', '.join(near)}" if near else f"there are: {', '.join(known)}"
+    if near:
+        return f"the nearest are: {', '.join(near)}"
+    more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
+    return f"there are: {', '.join(known[:LISTED])}{more}"

@@ -355,6 +355,16 @@ def test_a_failure_is_logged_when_it_begins_when_it_changes_and_when_it_ends(
     assert "does not answer" in said[2]
 
 
+def test_a_disk_that_stays_full_is_told_once_though_its_figures_change(
+    shop: Shop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter(range(0, 10_000, 1_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=next(free) // 2))
+    monkeypatch.setattr(shop.registry, "bundle_bytes", lambda version: 10_000)
+    follow(shop.registry, "churn", "champion", shop.bundles, Waits(*[lambda: None] * 4))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 def test_waits_vary_around_the_poll_so_that_followers_do_not_ask_at_once(shop: Shop) -> None:
     waits = Waits(*[lambda: None] * 50)
     follow(shop.registry, "churn", "champion", shop.bundles, waits, poll_seconds=10)
