@@ -11,9 +11,22 @@ from audits.fairness import NOTHING_COMPARED
 from audits.forest import Row, deviations, rates
 from audits.mitigation import LINES_LIMIT, NOT_MEASURED
 from audits.policy import MEANINGS
-from audits.population import UNKNOWN
 from audits.reach import REACHED
 from audits.statistics import ALPHA, Verdict
+from audits.wording import (
+    NOTHING,
+    advice,
+    alone,
+    details,
+    enumerated,
+    place,
+    summary,
+    suppressed,
+    titled,
+    told,
+    tolerated,
+    unknown_share,
+)
 from model_registry.page import (
     bullets,
     code,
@@ -23,7 +36,6 @@ from model_registry.page import (
     heading,
     interval,
     joined,
-    limit,
     number,
     page,
     paragraph,
@@ -40,12 +52,10 @@ from model_registry.page import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from audits.fairness import Breakdown, Cell, FairnessAudit, Finding, OutputAudit
+    from audits.fairness import Breakdown, Cell, Finding, OutputAudit
     from audits.mitigation import Option
     from audits.population import Partition
     from audits.report import Report
-    from audits.statistics import Tolerance
-    from features.sections import Waiver
     from model_registry.evidence import Interval
     from model_registry.page import Html
 
@@ -53,17 +63,12 @@ SHORT_DIGEST = 12
 MOST_DRAWN = 60
 """Figures in one drawing; of more, those farthest from what is ideal."""
 
-MOST_NAMED = 5
-"""Failures that the summary names."""
-
 WAIVED_DAYS = 90
 """How long the waiver lasts that the page suggests."""
 
 MOST_TIMES = 100.0
 """Customers that it takes, over those there are, beyond which a number says no more."""
 
-MOSTLY_UNKNOWN = 0.5
-NOTHING = ""
 ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
@@ -101,34 +106,6 @@ def fairness_page(report: Report) -> str:
     )
 
 
-def summary(report: Report) -> str:
-    """What came out, in a sentence."""
-    judged, verdicts = len(report.judged), report.verdicts
-    if _nothing_compared(report):
-        return f"No group could be judged: it takes {_least(report)} in a group, and in the one it is compared with."
-    if verdicts[Verdict.PASS] == judged:
-        return f"All {judged:,} comparisons lie within the policy."
-    return (
-        f"Of {judged:,} comparisons {_none_or(verdicts[Verdict.FAIL])} lie outside the policy beyond doubt, "
-        f"{_none_or(verdicts[Verdict.INCONCLUSIVE])} cannot be decided, and {_none_or(verdicts[Verdict.PASS])} pass."
-    )
-
-
-def advice(report: Report) -> str:
-    """What to do."""
-    if report.verdict == Verdict.PASS:
-        return "Nothing."
-    if report.verdict == Verdict.FAIL:
-        return (
-            "Do not promote this version before the failures are looked into. What could be done is told below. Or "
-            "somebody answers for each of them by name, with a waiver that expires."
-        )
-    return (
-        "Audit again when there are more customers, or at a date when there were. Or somebody answers for what is open "
-        "by name, with a waiver that expires."
-    )
-
-
 def _summary(report: Report) -> Html:
     population = report.audit.population
     days = population.horizon_days
@@ -138,7 +115,7 @@ def _summary(report: Report) -> Html:
         paragraph(
             f"Does the model treat groups of customers alike? This audit had the registered model score "
             f"{len(population):,} customers as of {population.date} and {compared}, group by group. The groups are "
-            f"those of {_enumerated(names)}. The model never sees these attributes."
+            f"those of {enumerated(names)}. The model never sees these attributes."
         ),
         paragraph(strong("Verdict: "), _verdict(report.verdict), f". {summary(report)}"),
         bullets(details(report)),
@@ -146,45 +123,8 @@ def _summary(report: Report) -> Html:
     )
 
 
-def details(report: Report) -> Iterator[str]:
-    """What else a reader must know before the tables."""
-    failed = [one for one in report.audit.findings if one.verdict == Verdict.FAIL]
-    for one in failed[:MOST_NAMED]:
-        crossed = " (crossed groups)" if one.crossed else NOTHING
-        yield (
-            f"{_titled(report, one.output, MEANINGS[one.metric])}: {interval(one.figure)} for {_place(one)}{crossed}; "
-            f"{tolerated(one.tolerance)} is tolerated."
-        )
-    if len(failed) > MOST_NAMED:
-        yield f"{len(failed) - MOST_NAMED:,} more fail, as told below."
-    if report.too_few_share and not _nothing_compared(report):
-        yield (
-            f"{percent(report.too_few_share)} of the comparisons could not have been decided with so few customers, "
-            "whatever the model is like."
-        )
-    small, cells = _suppressed(report.audit)
-    if small:
-        yield f"{small:,} of {cells:,} groups are too small to be judged."
-    hidden = max(report.audit.population.attributes, key=lambda one: _unknown_share(report, one))
-    if _unknown_share(report, hidden) > MOSTLY_UNKNOWN:
-        yield (
-            f"Of {percent(_unknown_share(report, hidden))} of the customers the {hidden.name} is not known. What is "
-            "said here holds for the others."
-        )
-    waived = sum(finding.waiver is not None for finding in report.audit.findings)
-    if waived:
-        yield f"Waived: {waived:,}. Who answers for them stands below."
-    for waiver in report.audit.policy.expired:
-        yield f"{_told(waiver)} expired on {waiver.expires} and does not count."
-    yield from report.remarks
-
-
-def _nothing_compared(report: Report) -> bool:
-    return all(finding.metric == NOTHING_COMPARED for finding in report.judged)
-
-
 def _facts(report: Report) -> dict[str, str]:
-    small, cells = _suppressed(report.audit)
+    small, cells = suppressed(report.audit)
     return {
         "Verdict": _verdict(report.verdict),
         "Customers": f"{len(report.audit.population):,}",
@@ -197,7 +137,7 @@ def _findings(report: Report) -> Html:
     by_metric: dict[str, list[Sequence[str]]] = {}
     for finding in sorted(report.judged, key=lambda one: ORDER.index(one.verdict)):
         if finding.metric != NOTHING_COMPARED:
-            title = _titled(report, finding.output, MEANINGS[finding.metric])
+            title = titled(report, finding.output, MEANINGS[finding.metric])
             by_metric.setdefault(title, []).append(_finding_row(finding))
     header = ("Group", "Customers", "Figure", "Tolerated", "Verdict", "To tell, it takes")
     return grouped_table("Comparisons by metric", header, by_metric)
@@ -205,7 +145,7 @@ def _findings(report: Report) -> Html:
 
 def _finding_row(finding: Finding) -> Sequence[str]:
     return (
-        _place(finding),
+        place(finding),
         f"{finding.customers:,}",
         stacked(finding.figure),
         tolerated(finding.tolerance),
@@ -242,7 +182,7 @@ def _difference(report: Report, output: OutputAudit, metric: str, attribute: str
     about = f", by {attribute}" if attribute else NOTHING
     left_out = f" The {MOST_DRAWN} of {len(found)} that lie farthest out." if len(drawn) < len(found) else NOTHING
     caption = (
-        f"{_titled(report, output.yardstick.name, MEANINGS[metric])}{about}, with 95 % intervals. Shaded is what the "
+        f"{titled(report, output.yardstick.name, MEANINGS[metric])}{about}, with 95 % intervals. Shaded is what the "
         f"policy tolerates: {tolerated(tolerance)}.{left_out}"
     )
     return figure(deviations(groups, tolerance), caption, f"{output.yardstick.name}-{metric}-{attribute}")
@@ -258,11 +198,11 @@ def _reached(report: Report, output: OutputAudit) -> Html:
         return joined()
     groups = {
         one.partition.name: [Row(cell.group, cell.figures[REACHED]) for cell in one.cells if REACHED in cell.figures]
-        for one in _alone(output)
+        for one in alone(output)
     }
     share = percent(report.audit.policy.top_share)
     caption = (
-        f"{_titled(report, output.yardstick.name, 'Share of each group that is reached')} by a campaign that talks to "
+        f"{titled(report, output.yardstick.name, 'Share of each group that is reached')} by a campaign that talks to "
         f"the {share} of customers with the highest scores, with 95 % intervals. The dashed line is everybody's. "
         "Groups may rightly differ here; who they are should surprise nobody."
     )
@@ -288,7 +228,7 @@ def _option(report: Report, output: OutputAudit, option: Option) -> Html:
     }
     lines = ", ".join(f"{group} from {number(line, 3)}" for group, line in option.lines.items())
     return subsection(
-        f"{_titled(report, output.yardstick.name, option.title)}, by {option.attribute}",
+        f"{titled(report, output.yardstick.name, option.title)}, by {option.attribute}",
         paragraph(LINES_LIMIT),
         grouped_table(option.title, header, groups),
         paragraph(f"The lines: {lines}.", soft=True),
@@ -300,20 +240,22 @@ def _option_row(name: str, pair: tuple[Interval, Interval]) -> Sequence[str]:
 
 
 def _figures(output: OutputAudit) -> Html:
-    """A table for each attribute; what is too small is said to be so and has no figures."""
-    meanings, least = output.yardstick.meanings, output.yardstick.least
+    """A table for each attribute; what is too small is said to be so."""
+    told = {name for one in output.breakdowns for cell in one.cells for name in cell.figures}
+    columns = [name for name in output.yardstick.meanings if name in told]
     tables = []
-    for one in _alone(output):
+    for one in alone(output):
         counts = [name.capitalize() for name in one.cells[0].counts]
-        everybody = ("everybody", *[NOTHING] * len(counts), *_cells(output, output.everybody))
-        rows = [*(_cell_row(output, one.partition, cell) for cell in one.cells), everybody]
+        rows = [_cell_row(output, one.partition, cell, columns) for cell in one.cells]
+        rows.append(("everybody", *[NOTHING] * len(counts), *_cells(output, output.everybody, columns)))
         label = f"{output.yardstick.title}, by {one.partition.name}"
-        shown = table(label, ("Group", *counts, *meanings.values()), rows)
-        tables.append(subsection(label, paragraph(_chance(one), soft=True), shown))
-    return joined(paragraph(f"A group is judged from {least} on. Smaller ones are named and counted."), *tables)
+        header = ("Group", *counts, *(output.yardstick.meanings[name] for name in columns))
+        tables.append(subsection(label, paragraph(_chance(one), soft=True), table(label, header, rows)))
+    least = f"A group is judged from {output.yardstick.least} on. Smaller ones are named and counted."
+    return joined(paragraph(least), *tables)
 
 
-def _cell_row(output: OutputAudit, partition: Partition, cell: Cell) -> Sequence[str]:
+def _cell_row(output: OutputAudit, partition: Partition, cell: Cell, columns: Sequence[str]) -> Sequence[str]:
     notes = {
         "the others are compared with it": cell.group == partition.reference,
         "too small to be judged": not cell.enough,
@@ -322,11 +264,11 @@ def _cell_row(output: OutputAudit, partition: Partition, cell: Cell) -> Sequence
     name = joined(cell.group, " ", element("span", note, class_="limits")) if note else cell.group
     counts = [f"{count:,}" for count in cell.counts.values()]
     shown = counts if cell.enough else [counts[0], *[NOTHING] * (len(counts) - 1)]
-    return (name, *shown, *_cells(output, cell.figures))
+    return (name, *shown, *_cells(output, cell.figures, columns))
 
 
-def _cells(output: OutputAudit, figures: Mapping[str, Interval]) -> Iterator[str]:
-    for name in output.yardstick.meanings:
+def _cells(output: OutputAudit, figures: Mapping[str, Interval], columns: Sequence[str]) -> Iterator[str]:
+    for name in columns:
         if name not in figures:
             yield NOTHING
         else:
@@ -350,7 +292,7 @@ def _crossed(report: Report) -> Html:
         )
         return paragraph(f"None of {small:,} crossed groups is large enough.") if small else joined()
     rows = [
-        (_titled(report, one.output, MEANINGS[one.metric]), _place(one), f"{one.customers:,}", stacked(one.figure),
+        (titled(report, one.output, MEANINGS[one.metric]), place(one), f"{one.customers:,}", stacked(one.figure),
          tolerated(one.tolerance), _verdict_of(one) if one.verdict != Verdict.INCONCLUSIVE else "undecided")
         for one in sorted(report.searched, key=lambda one: (ORDER.index(one.verdict), -_farness(one)))[:MOST_DRAWN]
     ]  # fmt: skip
@@ -368,8 +310,8 @@ def _waivers(report: Report) -> Html:
         for one in audit.findings
         if one.waiver
     ]
-    notes = [f"{_told(one)} expired on {one.expires} and does not count." for one in audit.policy.expired]
-    notes += [f"{_told(one)} covers no finding: correct its name, or remove it." for one in audit.unused_waivers]
+    notes = [f"{told(one)} expired on {one.expires} and does not count." for one in audit.policy.expired]
+    notes += [f"{told(one)} covers no finding: correct its name, or remove it." for one in audit.unused_waivers]
     header = ("Finding", "Verdict", "Answered for by", "Reason", "Until")
     return joined(table("Waived findings", header, rows), bullets(notes), _how_to_waive(report))
 
@@ -394,11 +336,6 @@ def _how_to_waive(report: Report) -> Html:
         ),
         element("pre", code("\n".join(lines))),
     )
-
-
-def _told(waiver: Waiver) -> str:
-    """A waiver in words."""
-    return f"The waiver of {waiver.finding} by {waiver.by} ({waiver.reason})"
 
 
 def _against_champion(report: Report) -> Html:
@@ -430,7 +367,7 @@ def _audited(report: Report) -> Html:
     rows = [("scored and compared", f"{len(population):,}")]
     rows += [(f"not scored: {reason}", f"{count:,}") for reason, count in population.excluded.items()]
     unknown = [
-        (one.name, f"{len(one.known):,}", one.reference, percent(_unknown_share(report, one)), one.banding)
+        (one.name, f"{len(one.known):,}", one.reference, percent(unknown_share(report, one)), one.banding)
         for one in population.attributes
     ]
     return joined(
@@ -441,10 +378,6 @@ def _audited(report: Report) -> Html:
             "them and they are not judged: they are a gap in the records, and may belong to any of the groups."
         ),
     )
-
-
-def _unknown_share(report: Report, partition: Partition) -> float:
-    return len(partition.rows(UNKNOWN)) / len(report.audit.population) if UNKNOWN in partition.groups else 0.0
 
 
 def _policy(report: Report) -> Html:
@@ -525,42 +458,8 @@ def _provenance(report: Report) -> Html:
     return table("Provenance", ("What", "Digest or date"), rows)
 
 
-def _suppressed(audit: FairnessAudit) -> tuple[int, int]:
-    """Known groups that are too small, and all of them; of attributes alone, for every output."""
-    cells = [cell for output in audit.outputs for one in _alone(output) for cell in one.cells if cell.group != UNKNOWN]
-    return sum(not cell.enough for cell in cells), len(cells)
-
-
-def _alone(output: OutputAudit) -> Iterable[Breakdown]:
-    return [one for one in output.breakdowns if not one.partition.crossed]
-
-
 def _crosses(output: OutputAudit) -> Iterable[Breakdown]:
     return [one for one in output.breakdowns if one.partition.crossed]
-
-
-def _least(report: Report) -> str:
-    return _enumerated(list(dict.fromkeys(output.yardstick.least for output in report.audit.outputs)))
-
-
-def _titled(report: Report, output: str, text: str) -> str:
-    """Says which output is meant, where there are several."""
-    titles = {one.yardstick.name: one.yardstick.title for one in report.audit.outputs}
-    return f"{titles[output]}: {text[0].lower()}{text[1:]}" if len(titles) > 1 else text
-
-
-def _place(finding: Finding) -> str:
-    part = f", {finding.part}" if finding.part else NOTHING
-    return f"{finding.attribute}: {finding.group}{part}" if finding.group else finding.attribute
-
-
-def tolerated(tolerance: Tolerance | None) -> str:
-    """What a policy tolerates, in words."""
-    if tolerance is None:
-        return NOTHING
-    if tolerance.low == tolerance.ideal:
-        return f"at most {limit(tolerance.high)}"
-    return f"{limit(round(tolerance.low, 4))} to {limit(round(tolerance.high, 4))}"
 
 
 def _verdict(word: Verdict) -> Html:
@@ -569,11 +468,3 @@ def _verdict(word: Verdict) -> Html:
 
 def _verdict_of(finding: Finding) -> Html:
     return joined(_verdict(finding.verdict), f" (waived by {finding.waiver.by})" if finding.waiver else NOTHING)
-
-
-def _none_or(count: int) -> str:
-    return f"{count:,}" if count else "none"
-
-
-def _enumerated(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else NOTHING.join(names)

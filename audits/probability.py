@@ -37,7 +37,7 @@ class Probabilities:
     """Implements `Yardstick` for an output that is a probability.
 
     `probability`, `happened`, `reached` (by a campaign that talks to the highest scores) and `banded` (in the output's
-    highest band) are (N,). `gates` are what the policy judges by.
+    highest band; None where it has no bands) are (N,). `gates` are what the policy judges by.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Probabilities:
     probability: NDArray[np.float64]
     happened: NDArray[np.bool_]
     reached: NDArray[np.bool_]
-    banded: NDArray[np.bool_]
+    banded: NDArray[np.bool_] | None
     gates: tuple[str, ...]
     minimum: int
     share: float
@@ -79,7 +79,7 @@ class Probabilities:
             probability=probability,
             happened=population.labels[label] > 0,
             reached=top(probability, policy.top_share),
-            banded=(population.bands[output] == highest) & (highest > 0),
+            banded=population.bands[output] == highest if highest > 0 else None,
             gates=gates,
             minimum=policy.minimum_outcomes,
             share=policy.top_share,
@@ -143,7 +143,7 @@ class Probabilities:
         happened, reached = self.happened[rows], self.reached[rows]
         return {
             "base_rate": rate(happened),
-            "banded": rate(self.banded[rows]),
+            **({} if self.banded is None else {"banded": rate(self.banded[rows])}),
             "tpr": rate(reached[happened]),
             "fpr": rate(reached[~happened]),
             "ppv": rate(happened[reached]),

@@ -108,14 +108,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Ratio:
-    """`one` over `other`, of different customers."""
+    """`one` over `other`, of different customers; infinite where `other` is nothing."""
 
     one: Rate
     other: Rate
 
     @property
     def value(self) -> float:
-        return self.one.value / self.other.value if self.other.hits else math.nan
+        if self.other.hits:
+            return self.one.value / self.other.value
+        return math.inf if self.one.hits else math.nan
 
     def at(self, z: float) -> tuple[float, float]:
         """The method of variance estimates recovery, with its roots in the form that no denominator can upset."""
@@ -125,7 +127,7 @@ class Ratio:
         below, under = low * (2.0 * one - low), other_high * (2.0 * other - other_high)
         above, over = high * (2.0 * one - high), other_low * (2.0 * other - other_low)
         root = product + math.sqrt(max(0.0, product**2 - below * under))
-        least = below / root if root else 0.0
+        least = below / root if root else math.inf if below else 0.0
         most = (product + math.sqrt(max(0.0, product**2 - above * over))) / over if over else math.inf
         return least, most
 

@@ -14,13 +14,13 @@ from rich.markup import escape
 
 from audits.drift import Verdict, audit_drift
 from audits.drift_report import advice, drift_page
-from audits.fairness_page import advice as fairness_advice
-from audits.fairness_page import details, summary, tolerated
 from audits.job import audit_fairness
 from audits.population import attributes_of
 from audits.publishing import drift_result, fairness_result, push, write_textfile
 from audits.publishing import retire as retire_model
 from audits.statistics import Verdict as Judged
+from audits.wording import advice as fairness_advice
+from audits.wording import details, summary, tolerated
 from cli.console import Steps, err, out, table
 from cli.errors import CommandError
 from cli.models import MODELS

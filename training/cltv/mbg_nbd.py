@@ -28,8 +28,8 @@ START = np.zeros(4)
 WIDEST = 12.0
 """Logarithms of the parameters stay this close to zero: beyond, customers do not differ, and nothing changes."""
 
-EVEN_BETA = 1e-6
-"""How far `a` is kept from 1, where the expectation is a limit of the formula."""
+POLE = 1e-6
+"""How far parameters are kept from where the expectation is a limit of its formula."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,11 @@ class PurchaseModel:
         Equation 10 of Fader, Hardie and Lee after Euler's transformation of the hypergeometric function, which takes
         the orders of a busy customer out of its numerators, where they overflow.
         """
-        a = self.a if abs(self.a - 1.0) > EVEN_BETA else 1.0 + EVEN_BETA
-        width = a + self.b + histories.repeats + self.first_may_leave - 1.0
+        a = _apart(self.a, 1.0)
+        b = _apart(self.b, 1.0 - a)
+        width = a + b + histories.repeats + self.first_may_leave - 1.0
         ahead = horizon / (self.alpha + histories.age + horizon)
-        series = hyp2f1(a + self.b + self.first_may_leave - 1.0 - self.r, a - 1.0, width, ahead)
+        series = hyp2f1(a + b + self.first_may_leave - 1.0 - self.r, a - 1.0, width, ahead)
         if_alive = width / (a - 1.0) * (1.0 - (1.0 - ahead) ** (a - 1.0) * series)
         orders: NDArray[np.float64] = if_alive * self.alive(histories)
         return orders
@@ -92,6 +93,10 @@ class PurchaseModel:
         silence = np.log(self.alpha + histories.age) - np.log(self.alpha + histories.last)
         odds: NDArray[np.float64] = leaves + (self.r + histories.repeats) * silence
         return odds
+
+
+def _apart(parameter: float, pole: float) -> float:
+    return parameter if abs(parameter - pole) > POLE else pole + POLE
 
 
 def fit_purchases(histories: Histories, *, first_may_leave: int = 1) -> PurchaseModel:

@@ -13,10 +13,11 @@ import pytest
 
 from audits import churn, cltv, clustering, propensity
 from audits.fairness import audit
-from audits.fairness_page import fairness_page, summary
+from audits.fairness_page import fairness_page
 from audits.population import UNKNOWN
 from audits.report import Report, Rival
 from audits.statistics import Verdict
+from audits.wording import summary
 from features.sections import Waiver
 from tests.support.worlds import (
     SEGMENTS,
@@ -121,6 +122,12 @@ class TestPage:
         text = text_of(fairness_page(told))
         assert "rare too small to be judged" in text
         assert "1 of 2 groups are too small to be judged" in text
+
+    def test_an_attribute_that_nothing_is_said_of_is_named(self) -> None:
+        world = churn_world(3, 3000)
+        values = [f"{row % 50:02}" for row in range(3000)]
+        told = report(replace(world, attributes=(*world.attributes, partition("town", values))))
+        assert "Nothing is said of town: no group" in text_of(fairness_page(told))
 
     def test_where_most_told_nothing_it_says_so(self) -> None:
         world = churn_world(3, 3000)

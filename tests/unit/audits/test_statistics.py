@@ -64,7 +64,13 @@ class TestIntervals:
         assert low == 0.0
         assert 0.1 < high < 0.6
         assert Ratio(Rate(10, 50), Rate(0, 50)).at(Z95)[1] == math.inf
-        assert math.isnan(Ratio(Rate(10, 50), Rate(0, 50)).value)
+        assert Ratio(Rate(10, 50), Rate(0, 50)).value == math.inf
+        assert math.isnan(Ratio(Rate(0, 50), Rate(0, 50)).value)
+
+    def test_something_against_nothing_can_fail(self) -> None:
+        assert p_value(Ratio(Rate(40, 200), Rate(0, 500)), FOUR_FIFTHS) < ALPHA
+        assert p_value(PartOfWhole(Rate(40, 200), Rate(0, 500)), FOUR_FIFTHS) < ALPHA
+        assert p_value(Ratio(Rate(1, 30), Rate(0, 30)), FOUR_FIFTHS) > ALPHA
 
     @given(one=rates, other=rates, narrow=deviates, wide=deviates)
     def test_intervals_hold_their_estimate_and_grow(self, one: Rate, other: Rate, narrow: float, wide: float) -> None:
