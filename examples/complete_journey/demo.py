@@ -247,6 +247,7 @@ def report(load: Load, *, swapped: bool, seconds: float) -> None:
         ("failed", f"{len(load.failures)}" + (f", first: {load.failures[0]}" if load.failures else "")),
         ("whole demo", f"{seconds:.0f} s"),
         ("next", f".venv/bin/regulars models --project {PROJECT}"),
+        ("", f".venv/bin/regulars audit fairness churn@champion --project {PROJECT}"),
         ("", f".venv/bin/regulars rollback churn --project {PROJECT}"),
         ("", f".venv/bin/regulars up --project {PROJECT}"),
         ("", f".venv/bin/mlflow ui --backend-store-uri sqlite:///{DEMO}/.regulars/mlflow.db"),
