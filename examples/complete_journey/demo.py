@@ -29,9 +29,10 @@ from services.client import CallError, ChurnClient, CltvClient, ClusteringClient
 from services.core.service import load_service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from model_registry.registry import RegisteredVersion
+    from services.client import AnyClient
 
     Features = dict[str, float | str | None]
 
@@ -77,12 +78,13 @@ class Load:
 
     def _call(self, start: int) -> None:
         with ChurnClient(self.target) as client:
+            inputs = inputs_of(client)
             position = start
             while not self._stop.is_set():
                 identifier, features = self.households[position % len(self.households)]
                 position += CALLERS
                 try:
-                    version = client.predict(identifier, features).model_version.version
+                    version = client.predict(identifier, inputs(features)).model_version.version
                 except CallError as error:
                     with self._lock:
                         self.failures.append(str(error))
@@ -128,7 +130,9 @@ def main() -> int:
         passed = swapped and not load.failures
         report(load, swapped=swapped, seconds=time.perf_counter() - began)
         if options.keep and passed:
-            keep(households[0])
+            with ChurnClient(target("churn")) as client:
+                identifier, features = households[0]
+                keep((identifier, inputs_of(client)(features)))
     return 0 if passed else 1
 
 
@@ -200,9 +204,15 @@ def wait_for_version(client: ChurnClient, version: str) -> bool:
     return False
 
 
+def inputs_of(client: AnyClient) -> Callable[[Features], Features]:
+    """Takes the inputs of the served model out of a row of features, which holds those of all models."""
+    names = {one.name for one in client.get_model().model.inputs}
+    return lambda features: {name: value for name, value in features.items() if name in names}
+
+
 def show_churn(identifier: str, features: Features) -> None:
     with ChurnClient(target("churn")) as client:
-        response = client.predict(identifier, features)
+        response = client.predict(identifier, inputs_of(client)(features))
     answer = response.prediction
     out.print(
         f"household {identifier} leaves within {response.horizon_days} days with probability "
@@ -212,7 +222,7 @@ def show_churn(identifier: str, features: Features) -> None:
 
 def show_propensity(identifier: str, features: Features) -> None:
     with PropensityClient(target("propensity")) as client:
-        response = client.predict(identifier, features)
+        response = client.predict(identifier, inputs_of(client)(features))
     answer = response.prediction
     ranked = ", ".join(f"{one.category} {one.purchase_probability:.2f}" for one in answer.categories)
     out.print(f"it buys within {response.horizon_days} days with {answer.purchase_probability:.3f}: {ranked}")
@@ -220,7 +230,7 @@ def show_propensity(identifier: str, features: Features) -> None:
 
 def show_value(identifier: str, features: Features) -> None:
     with CltvClient(target("cltv")) as client:
-        response = client.predict(identifier, features)
+        response = client.predict(identifier, inputs_of(client)(features))
     answer = response.prediction
     out.print(
         f"it brings {answer.expected_value:.0f} {response.currency} within {response.horizon_days} days, "
@@ -230,7 +240,7 @@ def show_value(identifier: str, features: Features) -> None:
 
 def show_cluster(identifier: str, features: Features) -> None:
     with ClusteringClient(target("clustering")) as client:
-        answer = client.predict(identifier, features).assignment
+        answer = client.predict(identifier, inputs_of(client)(features)).assignment
     scores = f"{answer.recency_score}{answer.frequency_score}{answer.monetary_score}"
     out.print(f"it is one of segment {answer.cluster_id}, {answer.cluster_name} (RFM {scores})")
 

@@ -10,6 +10,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,9 @@ def logistic_scores(train: Rows, test: Columns, features: Sequence[Feature], lab
     )
     # A few hundred columns at most: Newton's steps are few, and end where the likelihood is largest.
     model = make_pipeline(prepare, LogisticRegression(solver="newton-cholesky"))
-    model.fit(_table(train.columns), train.labels[label])
+    # Matrices of a few hundred columns keep threads waiting for each other longer than they work.
+    with threadpool_limits(1):
+        model.fit(_table(train.columns), train.labels[label])
     probabilities: NDArray[np.float64] = model.predict_proba(_table(test))[:, 1]
     return probabilities
 

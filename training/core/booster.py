@@ -13,6 +13,8 @@ from collections import defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING
 
+# Before the first import: OpenMP reads it once. Threads that spin while they wait take the core from those that work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import lightgbm as lgb
 import numpy as np
 
@@ -76,9 +78,9 @@ def data_of(
     )
 
 
-def margins(booster: lgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+def margins(booster: lgb.Booster, matrix: NDArray[np.float32], threads: int = THREADS) -> NDArray[np.float64]:
     """Raw scores (N,), before any link."""
-    return np.asarray(booster.predict(matrix, raw_score=True, num_threads=THREADS), np.float64)
+    return np.asarray(booster.predict(matrix, raw_score=True, num_threads=threads), np.float64)
 
 
 def with_float32_thresholds(booster: lgb.Booster) -> lgb.Booster:

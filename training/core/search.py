@@ -122,5 +122,6 @@ def _try(problem: Problem, parameters: Parameters) -> Trial:
         )
         trees.append(booster.best_iteration)
         losses.append(booster.best_score["valid_0"][str(problem.learning["metric"])])
-        held_out_margins.append(margins(booster, problem.matrix[held_out]))
+        # LightGBM counts threads once for the process: more of them here would change sums, and so splits, elsewhere.
+        held_out_margins.append(margins(booster, problem.matrix[held_out], threads=1))
     return Trial(parameters, round(float(np.mean(trees))), float(np.mean(losses)), np.concatenate(held_out_margins))

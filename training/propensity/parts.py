@@ -12,8 +12,8 @@ refuses the whole model for one part in which forty customers may decide, until 
 trains again: the same bundle in the end, later. That is all the test part has a say in. The lead over the rule stays in
 the evidence, as a gate that has been passed.
 
-Logistic regression is shown beside every part and decides nothing: it comes as close as to the purchase itself, where
-it gates, and on the few customers of a part its interval alone may be wider than the margin.
+Logistic regression is shown beside every part and decides nothing: it comes as close as it does for the purchase, where
+it is a gate, and on the few customers of a part its interval alone may be wider than the margin.
 """
 
 from __future__ import annotations
