@@ -1,6 +1,6 @@
 """Runs the benchmarks and writes `benchmarks/RESULTS.md`.
 
-./dev bench [features] [serving]
+./dev bench [features] [training] [serving]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.harness import Figure
 
-BENCHMARKS = ("features", "serving")
+BENCHMARKS = ("features", "training", "serving")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("grpcio", "protobuf", "onnxruntime", "lightgbm", "duckdb", "ibis-framework", "numpy")
 
