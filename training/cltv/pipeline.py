@@ -125,7 +125,7 @@ class CltvPipeline:
 
 
 def tiers(expected: NDArray[np.float64]) -> tuple[Band, ...]:
-    """Bands of equal shares of customers whoever they are; `expected` are the values (N,) of customers held out."""
+    """Bands that hold fixed shares of the customers; `expected` are the values (N,) of those held out."""
     bands = [Band("LOW", 0.0)]
     for name, percent in TIERS.items():
         # Where many are worth the same, a tier begins just above the one below it.

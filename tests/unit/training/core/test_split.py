@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model_registry.columns import Columns
 from training.core.dataset import Rows
 from training.core.errors import TrainingError
-from training.core.split import folds, last_whole_day, plan_windows, split_customers
+from training.core.split import customer_folds, folds, last_whole_day, plan_windows, split_customers
 
 KEY = "churn.horizon_days"
 FIRST = dt.datetime.fromisoformat("2017-01-01T11:53")
@@ -141,3 +141,19 @@ def test_customers_split_into_parts_of_one_base_rate_the_same_every_time() -> No
     assert len(test) == 100
     assert data.labels["churned"][test].mean() == data.labels["churned"][train].mean() == 0.25
     assert np.array_equal(split_customers(data, "churned")[1], test)
+
+
+@pytest.mark.parametrize("positives", [0, 1, 99, 100])
+def test_customers_can_be_split_where_an_outcome_is_missing_or_single(positives: int) -> None:
+    train, test = split_customers(rows(["2017-03-01"], 100, positives), "churned")
+    assert sorted([*train, *test]) == list(range(100))
+    assert len(test) == 25
+
+
+@pytest.mark.parametrize("positives", [30, 100])
+def test_folds_over_customers_hold_every_row_out_once_and_nobody_on_both_sides(positives: int) -> None:
+    data = rows(["2017-03-01", "2017-04-01"], 100, positives)
+    found = customer_folds(data, "churned")
+    assert sorted(np.concatenate([held_out for _, held_out in found])) == list(range(200))
+    for fit, held_out in found:
+        assert not set(data.customer_ids[fit]) & set(data.customer_ids[held_out])
