@@ -20,11 +20,11 @@ from audits.policy import Policy
 from audits.population import closing_date, read_population
 from audits.report import Report, Rival
 from features.tables import open_tables
-from model_registry.bundle import BundleError, read_bundle
+from model_registry.bundle import BundleError
 from model_registry.clearance import verdict_notes
 from model_registry.frame import FrameError
 from model_registry.readings import ScoringError
-from model_registry.registry import CHAMPION
+from model_registry.registry import CHAMPION, registered_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def audit_fairness(
         as_of,
     )
     progress(f"scoring with {model} version {version.version}")
-    bundle = _download(registry, version)
+    bundle = registered_bundle(registry, version)
     audited = auditor.audit(bundle)
     champion = registry.resolve(model, CHAMPION)
     rival = None
@@ -140,20 +140,9 @@ class _Auditor:
         return audit(population, self._declared.yardsticks(population, self._policy), self._policy)
 
 
-def _download(registry: Registry, version: RegisteredVersion) -> Bundle:
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = read_bundle(registry.download_bundle(version, Path(folder)))
-    if bundle.digest != version.digest:
-        raise BundleError(
-            f"what was downloaded for {version.name} version {version.version} is not the bundle that was registered; "
-            f"train {version.name} again"
-        )
-    return bundle
-
-
 def _audit_champion(auditor: _Auditor, registry: Registry, champion: RegisteredVersion) -> Rival:
     try:
-        return Rival(champion.version, auditor.audit(_download(registry, champion)))
+        return Rival(champion.version, auditor.audit(registered_bundle(registry, champion)))
     except (AuditError, BundleError, FrameError, ScoringError) as error:
         return Rival(champion.version, None, str(error))
 

@@ -27,9 +27,8 @@ from cli.models import MODELS
 from features.project import load_project
 from features.stamp import stamp_of
 from features.tables import open_tables
-from model_registry.bundle import BundleError, read_bundle
 from model_registry.mlflow_registry import MlflowRegistry
-from model_registry.registry import CANDIDATE, CHAMPION
+from model_registry.registry import CANDIDATE, CHAMPION, registered_bundle
 from model_registry.servable import Servable
 from services.batch.customers import ID, read_batches
 
@@ -121,11 +120,7 @@ def _load(registry: Registry, target: str) -> tuple[RegisteredVersion, Servable]
     version = registry.resolve(model, alias)
     if version is None:
         raise CommandError(f"{model} has no {alias}; see 'regulars models'")
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = read_bundle(registry.download_bundle(version, Path(folder)))
-    if bundle.digest != version.digest:
-        raise BundleError(f"what was downloaded is not the bundle of {model} version {version.version}; try again")
-    return version, Servable(bundle)
+    return version, Servable(registered_bundle(registry, version))
 
 
 def _read(path: Path, schema: Schema) -> pa.Table:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from model_registry.bundle import BundleError, read_bundle
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
+    from model_registry.bundle import Bundle
     from model_registry.evidence import Evidence
 
 CANDIDATE = "candidate"
@@ -77,3 +81,20 @@ class Registry(Protocol):
 
         Raises OSError too: the disk is full.
         """
+
+
+def registered_bundle(registry: Registry, version: RegisteredVersion) -> Bundle:
+    """The bundle of a version, downloaded and verified.
+
+    Raises:
+        RegistryError: the registry fails.
+        BundleError: what it holds is damaged, or is not the bundle that was registered.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = read_bundle(registry.download_bundle(version, Path(folder)))
+    if bundle.digest != version.digest:
+        raise BundleError(
+            f"what was downloaded for {version.name} version {version.version} is not the bundle that was registered; "
+            f"train {version.name} again"
+        )
+    return bundle

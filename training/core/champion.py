@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_registry.bundle import BundleError, read_bundle
+from model_registry.bundle import BundleError
 from model_registry.frame import FrameError, columns_from_arrow
 from model_registry.readings import ScoringError
-from model_registry.registry import CHAMPION
+from model_registry.registry import CHAMPION, registered_bundle
 from model_registry.servable import Servable
 
 if TYPE_CHECKING:
-    from model_registry.bundle import Bundle, Manifest
+    from model_registry.bundle import Manifest
     from model_registry.registry import Registry
     from training.core.dataset import Dataset
     from training.core.pipeline import Scores
@@ -43,23 +41,14 @@ def ask_champion(registry: Registry, name: str, dataset: Dataset) -> Champion:
     version = registry.resolve(name, CHAMPION)
     if version is None:
         return Champion()
-    with tempfile.TemporaryDirectory() as folder:
-        downloaded = registry.download_bundle(version, Path(folder))
-        try:
-            servable = Servable(_registered_bundle(downloaded, version.digest))
-            values = servable.run(columns_from_arrow(dataset.test_table, servable.schema))
-        except (BundleError, FrameError, ScoringError) as error:
-            return Champion(version.version, warning=f"Not compared with champion version {version.version}: {error}.")
+    try:
+        servable = Servable(registered_bundle(registry, version))
+        values = servable.run(columns_from_arrow(dataset.test_table, servable.schema))
+    except (BundleError, FrameError, ScoringError) as error:
+        return Champion(version.version, warning=f"Not compared with champion version {version.version}: {error}.")
     outputs = (output.name for output in servable.schema.outputs)
     scores = dict(zip(outputs, values, strict=True))
     return Champion(version.version, scores, servable.manifest, _head_start(servable, dataset))
-
-
-def _registered_bundle(folder: Path, digest: str) -> Bundle:
-    bundle = read_bundle(folder)
-    if bundle.digest != digest:
-        raise BundleError("what was downloaded is not the bundle that was registered")
-    return bundle
 
 
 def _head_start(servable: Servable, dataset: Dataset) -> str:

@@ -145,4 +145,4 @@ def test_a_target_that_is_not_there_is_named(
 def test_a_download_that_is_another_bundle_is_refused(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.registry.add("3", "another digest", bundle=desk.folder / "bundle")
     assert desk.audit(people(10, seed=1)) == 1
-    assert "not the bundle of churn version 3" in capsys.readouterr().err
+    assert "churn version 3 is not the bundle that was registered" in capsys.readouterr().err
