@@ -135,7 +135,6 @@ def test_the_parameters_of_a_world_are_found() -> None:
     assert found.a / (found.a + found.b) == pytest.approx(A / (A + B), rel=0.25)
 
 
-@pytest.mark.skipif(find_spec("lifetimes") is None, reason="the data of the textbook are not installed")
 def test_the_textbook_example_gives_the_textbook_figures() -> None:
     """Fader, Hardie and Lee, table 2: a tenth of CDNOW's customers, in weeks, up to the end of September 1997."""
     package = find_spec("lifetimes")
