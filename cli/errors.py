@@ -17,6 +17,7 @@ _EXPECTED = (
     ("services.client.errors", "CallError"),
     ("services.batch.engines", "TableRefusedError"),
     ("services.batch.customers", "InputError"),
+    ("services.batch.job", "ScoresChangedError"),
     ("audits.errors", "AuditError"),
 )
 

@@ -27,6 +27,10 @@ Engine = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 """Customers in, scores out, in order."""
 
 
+class ScoresChangedError(Exception):
+    """The scores of one run do not fit into one file. Says why."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a run did. `statuses` counts rows by status."""
@@ -52,6 +56,7 @@ def run(
 
     Raises:
         InputError: there are no customers in `batches`.
+        ScoresChangedError: the columns of the scores changed on the way.
         OSError: the folder cannot be written. And what `batches` and `score` raise.
     """
     started = time.perf_counter()
@@ -79,6 +84,11 @@ def _writer(path: Path) -> Iterator[Callable[[pa.RecordBatch], None]]:
         nonlocal writer
         if writer is None:
             writer = pq.ParquetWriter(draft, batch.schema)
+        if batch.schema != writer.schema:
+            raise ScoresChangedError(
+                f"the server began to serve another model in the middle of the run, whose scores have other columns "
+                f"({', '.join(batch.schema.names)} after {', '.join(writer.schema.names)}); run it again"
+            )
         writer.write_batch(batch)
 
     try:

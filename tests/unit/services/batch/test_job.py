@@ -13,7 +13,7 @@ from model_registry.frame import FrameError
 from model_registry.servable import Servable
 from services.batch.customers import BATCH_ROWS, InputError, read_batches
 from services.batch.engines import score_locally
-from services.batch.job import MANIFEST_FILE, SCORES_FILE, run
+from services.batch.job import MANIFEST_FILE, SCORES_FILE, ScoresChangedError, run
 from tests.support.bundles import SCHEMA, make_bundle, probability
 
 if TYPE_CHECKING:
@@ -214,3 +214,15 @@ def test_progress_is_told_after_every_batch(servable: Servable, tmp_path: Path) 
     _, batches = read_batches(tmp_path / "customers.parquet", SCHEMA)
     run("churn", batches, lambda rows: score_locally(servable, rows), set(), tmp_path / "scores", told.append)
     assert told == [BATCH_ROWS, BATCH_ROWS + 1]
+
+
+def test_scores_that_change_their_columns_on_the_way_leave_nothing(tmp_path: Path) -> None:
+    def promoted(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch, category in zip(batches, ("purchase_probability[tea]", "purchase_probability[bread]"), strict=True):
+            names = ["customer_id", "status", category]
+            yield pa.RecordBatch.from_arrays([batch.column(0), pa.array(["OK"]), pa.array([0.5])], names=names)
+
+    batches = [pa.RecordBatch.from_pydict({"customer_id": [name]}) for name in ("a", "b")]
+    with pytest.raises(ScoresChangedError, match=r"another model .*\[bread\] after .*\[tea\]"):
+        run("propensity", batches, promoted, {"1"}, tmp_path, lambda done: None)
+    assert list(tmp_path.iterdir()) == []
