@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from audits.fairness import Gated
+from audits.influence import Influenced
+from audits.learner import Poisson
 from audits.policy import ERROR_RATIO, TOTAL_RATIO
-from audits.reach import REACHED, REACHED_RATIO, contingency, exposure, rate, top
+from audits.reach import REACHED, REACHED_RATIO, contingency, exposure, rate, top, top_of_each
+from audits.refit import refits
 from audits.statistics import Measured, bootstrap_errors, chance, interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Self
 
     from numpy.typing import NDArray
 
+    from audits.inputs import Design
     from audits.mitigation import Option
     from audits.policy import Policy
     from audits.population import Partition, Population
-    from audits.statistics import Estimate
+    from audits.refit import Refit
+    from audits.statistics import Estimate, Tolerance
     from model_registry.evidence import Interval
 
 TOP_DECILE = 0.1
@@ -28,7 +34,7 @@ TOP_DECILE = 0.1
 
 @dataclass(frozen=True)
 class Amounts:
-    """Implements `Yardstick` for an output that is money, with the interval that the model puts around it.
+    """Implements `Yardstick` and `Refittable` for money, with the interval that the model puts around it.
 
     `expected`, `actual`, `low` and `high` are money (N,); `reached` (by a campaign that talks to the highest values),
     `valuable` (truly in the top tenth, and not for nothing) and `ranked` (in the foreseen top tenth) are (N,).
@@ -115,6 +121,40 @@ class Amounts:
 
     def options(self, partition: Partition, metric: str) -> tuple[Option, ...]:  # noqa: ARG002 - none is measured
         return ()
+
+    def refits(
+        self, partition: Partition, metric: str, group: str, tolerance: Tolerance, design: Design
+    ) -> tuple[Refit, ...]:
+        """Of levels alone: how closely a group can be foreseen is for its inputs to tell, whatever the constraint."""
+        return refits(self, partition, metric, group, tolerance, design) if metric == TOTAL_RATIO else ()
+
+    @property
+    def came(self) -> NDArray[np.float64]:
+        return self.actual
+
+    def learner(self) -> Poisson:
+        return Poisson()
+
+    def at(self, rows: NDArray[np.intp]) -> Self:
+        customers = ("expected", "actual", "low", "high", "reached", "valuable", "ranked")
+        return replace(self, **{name: getattr(self, name)[rows] for name in customers})
+
+    def rescored(self, said: NDArray[np.float64], parts: Sequence[NDArray[np.intp]]) -> Self:
+        """Without intervals of their own, and the campaign reaches whom it did."""
+        return replace(self, expected=said, ranked=top_of_each(parts, said, TOP_DECILE))
+
+    def terms(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        valuable = self.valuable.astype(np.float64)
+        terms = {
+            TOTAL_RATIO: (self.expected, self.actual),
+            "error": (np.abs(self.expected - self.actual), self.actual),
+            "top_decile_recall": (self.ranked * valuable, valuable),
+        }
+        return terms[metric]
+
+    def overall(self) -> dict[str, Influenced]:
+        names = (TOTAL_RATIO, "error", "top_decile_recall")
+        return {name: Influenced.quotient(*self.terms(name)) for name in names}
 
     def _against_revenue(self, rows: NDArray[np.intp]) -> dict[str, Estimate]:
         actual, valuable = self.actual[rows], self.valuable[rows]

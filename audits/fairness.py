@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from audits.population import crossings
+from audits.refit import telling
 from audits.statistics import Verdict, decide, growth, holm, interval, p_value
+from model_registry.clearance import Waived
 from model_registry.evidence import Interval
 
 if TYPE_CHECKING:
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
     import ibis
     from numpy.typing import NDArray
 
+    from audits.inputs import Design
     from audits.mitigation import Option
     from audits.policy import Policy
     from audits.population import Partition, Population
+    from audits.refit import Refit, Telling
     from audits.statistics import Estimate, Tolerance
     from features.project import Project
     from features.sections import Waiver
@@ -92,7 +96,12 @@ class Yardstick(Protocol):
         """By metric: how often shuffled groups would differ as much as these."""
 
     def options(self, partition: Partition, metric: str) -> tuple[Option, ...]:
-        """What could be done where `metric` fails, with its measured effect."""
+        """What a campaign could do where `metric` fails, with its measured effect."""
+
+    def refits(
+        self, partition: Partition, metric: str, group: str, tolerance: Tolerance, design: Design
+    ) -> tuple[Refit, ...]:
+        """What a training could do where `metric` fails, worst for `group`, with its effect on a small learner."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +148,13 @@ class Finding:
         return "/".join(one for one in (self.output, metric, self.attribute, self.group) if one)
 
     @property
+    def stands_in_the_way(self) -> bool:
+        """Whether it blocks unless somebody answers for it."""
+        return self.verdict == Verdict.FAIL or (self.verdict == Verdict.INCONCLUSIVE and not self.crossed)
+
+    @property
     def blocks(self) -> bool:
-        demanded = self.verdict == Verdict.FAIL or (self.verdict == Verdict.INCONCLUSIVE and not self.crossed)
-        return demanded and self.waiver is None
+        return self.stands_in_the_way and self.waiver is None
 
     @property
     def too_few(self) -> bool:
@@ -170,34 +183,52 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class OutputAudit:
-    """One output of the model: `everybody`'s figures, those of the groups, and what could be done where some fail."""
+    """One output of the model: `everybody`'s figures, those of the groups, and what could be done where some fail.
+
+    `options` are open to a campaign, `refits` to a training.
+    """
 
     yardstick: Yardstick
     everybody: Mapping[str, Interval]
     breakdowns: tuple[Breakdown, ...]
     options: tuple[Option, ...]
+    refits: tuple[Refit, ...]
 
 
 @dataclass(frozen=True)
 class FairnessAudit:
-    """The whole audit of one version on one population."""
+    """The whole audit of one version on one population. `tellings` are of the groups that fail."""
 
     population: Population
     policy: Policy
     outputs: tuple[OutputAudit, ...]
     findings: tuple[Finding, ...]
+    tellings: tuple[Telling, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
         """FAIL where a failure stands, INCONCLUSIVE where something undecided does or nothing was judged, else PASS."""
-        standing = {finding.verdict for finding in self.findings if finding.blocks}
-        return next((one for one in (Verdict.FAIL, Verdict.INCONCLUSIVE) if one in standing), Verdict.PASS)
+        return _worst(finding for finding in self.findings if finding.blocks)
+
+    @property
+    def waived(self) -> Waived | None:
+        """What the verdict would be if nobody answered for anything; None where that is the same."""
+        standing = [finding for finding in self.findings if finding.stands_in_the_way]
+        bare = _worst(standing)
+        if bare == self.verdict:
+            return None
+        return Waived(bare.value, min(finding.waiver.expires for finding in standing if finding.waiver))
 
     @property
     def unused_waivers(self) -> tuple[Waiver, ...]:
         """Waivers that no finding needs."""
         used = [finding.waiver for finding in self.findings]
         return tuple(waiver for waiver in self.policy.waivers if waiver not in used)
+
+
+def _worst(findings: Iterable[Finding]) -> Verdict:
+    verdicts = {finding.verdict for finding in findings}
+    return next((one for one in (Verdict.FAIL, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.PASS)
 
 
 def audit(population: Population, yardsticks: Iterable[Yardstick], policy: Policy) -> FairnessAudit:
@@ -208,8 +239,9 @@ def audit(population: Population, yardsticks: Iterable[Yardstick], policy: Polic
     return FairnessAudit(
         population,
         policy,
-        outputs=tuple(_output_audit(population, yardstick, partitions, findings) for yardstick in measured),
+        outputs=tuple(_output_audit(population, yardstick, partitions, findings, policy) for yardstick in measured),
         findings=findings,
+        tellings=tuple(_tellings(population, findings)),
     )
 
 
@@ -230,26 +262,52 @@ def _partitions(population: Population) -> tuple[Partition, ...]:
 
 
 def _output_audit(
-    population: Population, yardstick: Yardstick, partitions: Sequence[Partition], found: Sequence[Finding]
+    population: Population,
+    yardstick: Yardstick,
+    partitions: Sequence[Partition],
+    found: Sequence[Finding],
+    policy: Policy,
 ) -> OutputAudit:
     everybody = np.arange(len(population))
+    failed = list(_failed(population, yardstick.name, found))
     return OutputAudit(
         yardstick=yardstick,
         everybody=yardstick.figures(everybody, None),
         breakdowns=tuple(_break_down(yardstick, partition) for partition in partitions),
-        options=tuple(
-            option
-            for partition in population.attributes
-            for metric in _failed(found, yardstick.name, partition.name)
-            for option in yardstick.options(partition, metric)
+        options=tuple(option for partition, metric, _ in failed for option in yardstick.options(partition, metric)),
+        refits=tuple(
+            refit
+            for partition, metric, group in failed
+            for refit in yardstick.refits(partition, metric, group, policy.tolerances[metric], population.design)
         ),
     )
 
 
-def _failed(found: Sequence[Finding], output: str, attribute: str) -> list[str]:
-    """The metrics by which an attribute fails."""
-    failed = (one for one in found if one.verdict == Verdict.FAIL and not one.crossed)
-    return sorted({one.metric for one in failed if (one.output, one.attribute) == (output, attribute)})
+def _failed(population: Population, output: str, found: Sequence[Finding]) -> Iterator[tuple[Partition, str, str]]:
+    """The attributes and metrics by which an output fails, and the group of each that comes off worst."""
+    for partition in population.attributes:
+        own = [one for one in _failures(found, partition) if one.output == output]
+        for metric in sorted({one.metric for one in own}):
+            yield partition, metric, max((one for one in own if one.metric == metric), key=_excess).group
+
+
+def _failures(found: Sequence[Finding], partition: Partition) -> list[Finding]:
+    return [one for one in found if one.verdict == Verdict.FAIL and one.attribute == partition.name]
+
+
+def _excess(finding: Finding) -> float:
+    return abs(finding.tolerance.excess(finding.figure.estimate)) if finding.tolerance else 0.0
+
+
+def _tellings(population: Population, found: Sequence[Finding]) -> Iterator[Telling]:
+    """Of every group that fails; of all that are judged where an attribute fails as a whole."""
+    for partition in population.attributes:
+        failed = _failures(found, partition)
+        judged = [one for one in found if one.attribute == partition.name] if failed else []
+        named = [one.group for one in failed if one.group] or [one.group for one in judged if one.group]
+        for group in dict.fromkeys(named):
+            if population.design.features:
+                yield telling(partition, group, population.design)
 
 
 def _not_judged(yardsticks: Sequence[Yardstick], found: Sequence[Finding], policy: Policy) -> Iterator[Finding]:

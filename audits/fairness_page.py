@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from audits.fairness import NOTHING_COMPARED
 from audits.forest import Row, deviations, rates
-from audits.mitigation import LINES_LIMIT, NOT_MEASURED
 from audits.policy import MEANINGS
 from audits.reach import REACHED
+from audits.remedies_page import remedies, stacked_share
+from audits.segment import KEPT
 from audits.statistics import ALPHA, Verdict
 from audits.wording import (
     NOTHING,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from audits.fairness import Breakdown, Cell, Finding, OutputAudit
-    from audits.mitigation import Option
     from audits.population import Partition
     from audits.report import Report
     from model_registry.evidence import Interval
@@ -68,6 +68,9 @@ WAIVED_DAYS = 90
 
 MOST_TIMES = 100.0
 """Customers that it takes, over those there are, beyond which a number says no more."""
+
+SHUFFLED = {REACHED: "Share reached", KEPT: "Share that keeps the segment"}
+"""Shares that groups are shuffled by and not judged by, in words."""
 
 ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
@@ -91,7 +94,8 @@ def fairness_page(report: Report) -> str:
                 "What decides": _findings(report),
                 "How groups differ": joined(*(_differences(report, output) for output in report.audit.outputs)),
                 "Who is reached": joined(*(_reached(report, output) for output in report.audit.outputs)),
-                "What could be done": joined(*_remedies(report)),
+                "Who keeps their segment": joined(*(_kept(report, output) for output in report.audit.outputs)),
+                "What could be done": joined(*remedies(report)),
                 "Every figure by group": joined(*(_figures(output) for output in report.audit.outputs)),
                 "Two attributes crossed": _crossed(report),
                 "Waivers": _waivers(report),
@@ -194,49 +198,42 @@ def _farness(finding: Finding) -> float:
 
 
 def _reached(report: Report, output: OutputAudit) -> Html:
-    if REACHED not in output.everybody:
-        return joined()
-    groups = {
-        one.partition.name: [Row(cell.group, cell.figures[REACHED]) for cell in one.cells if REACHED in cell.figures]
-        for one in alone(output)
-    }
     share = percent(report.audit.policy.top_share)
     caption = (
         f"{titled(report, output.yardstick.name, 'Share of each group that is reached')} by a campaign that talks to "
         f"the {share} of customers with the highest scores, with 95 % intervals. The dashed line is everybody's. "
         "Groups may rightly differ here; who they are should surprise nobody."
     )
-    drawn = {name: rows for name, rows in groups.items() if rows}
-    everybody = output.everybody[REACHED].estimate
-    return figure(rates(drawn, everybody), caption, f"{output.yardstick.name}-reached") if drawn else joined()
+    return _shares(output, REACHED, caption)
 
 
-def _remedies(report: Report) -> Iterator[Html]:
-    failed = [one for one in report.audit.findings if one.verdict == Verdict.FAIL]
-    for output in report.audit.outputs:
-        for option in output.options:
-            yield _option(report, output, option)
-    for metric in dict.fromkeys(one.metric for one in failed):
-        yield subsection(f"{MEANINGS[metric]}: not measured here", bullets(NOT_MEASURED[metric]))
-
-
-def _option(report: Report, output: OutputAudit, option: Option) -> Html:
-    header = ("On customers that the lines were not drawn from", "One line for all", "A line for each group")
-    groups = {
-        "What it does": [_option_row(name, pair) for name, pair in option.effects.items()],
-        "What it costs": [_option_row(name, pair) for name, pair in option.cost.items()],
-    }
-    lines = ", ".join(f"{group} from {number(line, 3)}" for group, line in option.lines.items())
-    return subsection(
-        f"{titled(report, output.yardstick.name, option.title)}, by {option.attribute}",
-        paragraph(LINES_LIMIT),
-        grouped_table(option.title, header, groups),
-        paragraph(f"The lines: {lines}.", soft=True),
+def _kept(report: Report, output: OutputAudit) -> Html:
+    if KEPT not in output.yardstick.meanings:
+        return joined()
+    if report.champion is None or KEPT not in output.everybody:
+        return paragraph(
+            "No other version put these customers into segments on the same day, so it cannot be told who would "
+            "change theirs. Where there is a champion, its segments and those of a candidate are compared here."
+        )
+    caption = (
+        "Share of each group that stays in the segment of the same number as champion version "
+        f"{report.champion.version} has them in, on the same day, with 95 % intervals. The dashed line is everybody's. "
+        "Nobody has changed: whoever leaves a segment is moved by the model alone. A group that is moved more than "
+        "others meets more of what hangs on segments. No limit is set to it."
     )
+    return _shares(output, KEPT, caption)
 
 
-def _option_row(name: str, pair: tuple[Interval, Interval]) -> Sequence[str]:
-    return (name, *map(_stacked_share, pair))
+def _shares(output: OutputAudit, name: str, caption: str) -> Html:
+    """A share of every group, drawn by attribute; nothing where no group is large enough."""
+    groups = {
+        one.partition.name: [Row(cell.group, cell.figures[name]) for cell in one.cells if name in cell.figures]
+        for one in alone(output)
+    }
+    drawn = {attribute: rows for attribute, rows in groups.items() if rows}
+    if not drawn:
+        return joined()
+    return figure(rates(drawn, output.everybody[name].estimate), caption, f"{output.yardstick.name}-{name}")
 
 
 def _figures(output: OutputAudit) -> Html:
@@ -272,16 +269,11 @@ def _cells(output: OutputAudit, figures: Mapping[str, Interval], columns: Sequen
         if name not in figures:
             yield NOTHING
         else:
-            yield _stacked_share(figures[name]) if name in output.yardstick.shares else stacked(figures[name])
-
-
-def _stacked_share(shown: Interval) -> Html:
-    limits = f"[{percent(shown.low)}, {percent(shown.high)}]"
-    return joined(percent(shown.estimate), " ", element("span", limits, class_="limits"))
+            yield stacked_share(figures[name]) if name in output.yardstick.shares else stacked(figures[name])
 
 
 def _chance(breakdown: Breakdown) -> str:
-    told = [f"{MEANINGS.get(metric, 'Share reached')}: {number(p, 3)}" for metric, p in breakdown.chance.items()]
+    told = [f"{SHUFFLED.get(metric) or MEANINGS[metric]}: {number(p, 3)}" for metric, p in breakdown.chance.items()]
     return f"By chance (p). {'; '.join(told)}." if told and breakdown.partition.reference else NOTHING
 
 

@@ -1,6 +1,6 @@
 """A fairness audit from a registered version to its report, which stays with the version.
 
-resolve ─ download ─ score the customers of one date ─ compare ─ the same for the champion ─ report ─ attach
+resolve ─ download ─ score the customers of one date ─ the same for the champion ─ compare ─ report ─ attach
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audits.errors import AuditError
-from audits.fairness import audit
+from audits.fairness import FairnessAudit, audit, judge
 from audits.fairness_page import fairness_page
 from audits.policy import Policy
 from audits.population import closing_date, read_population
@@ -24,17 +24,18 @@ from model_registry.bundle import BundleError
 from model_registry.clearance import verdict_notes
 from model_registry.frame import FrameError
 from model_registry.readings import ScoringError
-from model_registry.registry import CHAMPION, registered_bundle
+from model_registry.registry import CHAMPION, named_version, registered_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from audits.fairness import FairnessAudit, ModelAudit
+    from audits.fairness import ModelAudit
     from audits.population import Population
     from features.project import Project
     from features.tables import CustomerTables
     from model_registry.bundle import Bundle
     from model_registry.registry import RegisteredVersion, Registry
+    from model_registry.schema import Schema
 
 PAGE_FILE = "fairness.html"
 RECORD_FILE = "fairness.json"
@@ -47,20 +48,20 @@ def audit_fairness(
     project: Project,
     registry: Registry,
     model: str,
-    alias: str,
+    reference: str,
     *,
     today: dt.date,
     as_of: dt.date | None = None,
     out: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Audits the version of `model` that carries `alias`, and leaves report and verdict with it.
+    """Audits the version of `model` that `reference` names, and leaves report and verdict with it.
 
     Args:
         project: the business.
         registry: where versions live.
         model: the model's name.
-        alias: an alias of the model.
+        reference: an alias of the model, or the number of a version.
         today: waivers that expire on it do not count.
         as_of: answers have closed by this day; None stands at the last midnight of the data.
         out: a folder that gets the report too.
@@ -72,9 +73,9 @@ def audit_fairness(
         FrameError, ScoringError, BundleError: the version cannot score them.
         RegistryError: the registry fails.
     """
-    version = registry.resolve(model, alias)
+    version = named_version(registry, model, reference)
     if version is None:
-        raise AuditError(f"{model} has no {alias}; see 'regulars models' for the aliases there are")
+        raise AuditError(f"{model} has no {reference}; see 'regulars models' for the aliases there are")
     auditor = _Auditor(
         project,
         open_tables(project),
@@ -83,21 +84,21 @@ def audit_fairness(
         as_of,
     )
     progress(f"scoring with {model} version {version.version}")
-    bundle = registered_bundle(registry, version)
-    audited = auditor.audit(bundle)
+    population = auditor.population(registered_bundle(registry, version))
     champion = registry.resolve(model, CHAMPION)
     rival = None
     if champion is not None and champion.version != version.version:
         progress(f"auditing champion version {champion.version} beside it")
         rival = _audit_champion(auditor, registry, champion)
+        population = population.beside(rival.audit.population) if rival.audit else population
     report = Report(
         business=project.name,
         model=model,
         version=version.version,
         audited_on=today,
-        audit=audited,
+        audit=auditor.audit(population),
         champion=rival,
-        remarks=_remarks(audited.population, auditor),
+        remarks=_remarks(population, auditor),
     )
     progress("writing the report")
     _leave(registry, version, report, out)
@@ -129,20 +130,36 @@ class _Auditor:
         self.dated = declared.dated(tables)
         self.foresees = declared.foresees
 
-    def audit(self, bundle: Bundle) -> FairnessAudit:
+    def population(self, bundle: Bundle) -> Population:
         horizon = bundle.manifest.horizon_days if self.foresees else 0
-        # The categories that this version was trained for; the project's may have changed since.
-        categories = tuple(output.category for output in bundle.manifest.schema.outputs if output.category)
-        tables = replace(self._tables, categories=categories)
+        tables = replace(self._tables, categories=_categories(bundle.manifest.schema))
         date = closing_date(tables, horizon, self._as_of) if self.dated else self._as_of or _today()
         answers = self._declared.answers(tables, self._project, date, horizon)
-        population = read_population(tables, bundle, answers, date, horizon)
+        return read_population(tables, bundle, answers, date, horizon)
+
+    def audit(self, population: Population) -> FairnessAudit:
         return audit(population, self._declared.yardsticks(population, self._policy), self._policy)
+
+    def judge(self, population: Population) -> FairnessAudit:
+        """The findings alone, which is all that is shown of a champion."""
+        findings = judge(population, self._declared.yardsticks(population, self._policy), self._policy)
+        return FairnessAudit(population, self._policy, (), findings)
+
+
+def _categories(schema: Schema) -> tuple[str, ...]:
+    """Those that a version was trained for; the project's may have changed since.
+
+    One that it does not speak of, because it was not foreseen well enough, is still among its inputs.
+    """
+    spoken_of = [output.category for output in schema.outputs]
+    given = [feature.name.partition("[")[2].removesuffix("]") for feature in schema.features]
+    return tuple(dict.fromkeys(category for category in (*spoken_of, *given) if category))
 
 
 def _audit_champion(auditor: _Auditor, registry: Registry, champion: RegisteredVersion) -> Rival:
     try:
-        return Rival(champion.version, auditor.audit(registered_bundle(registry, champion)))
+        population = auditor.population(registered_bundle(registry, champion))
+        return Rival(champion.version, auditor.judge(population))
     except (AuditError, BundleError, FrameError, ScoringError) as error:
         return Rival(champion.version, None, str(error))
 
@@ -175,7 +192,7 @@ def _leave(registry: Registry, version: RegisteredVersion, report: Report, out: 
         out.mkdir(parents=True, exist_ok=True)
         _write(report, out)
     notes = {
-        **verdict_notes(version, report.verdict.value),
+        **verdict_notes(version, report.verdict.value, report.audit.waived),
         SNAPSHOT_NOTE: report.audit.population.date.isoformat(),
         AUDITED_NOTE: report.audited_on.isoformat(),
         POLICY_NOTE: report.audit.policy.digest,

@@ -16,7 +16,7 @@ from audits.policy import (
     TOTAL_RATIO,
     TPR_GAP,
 )
-from audits.statistics import HALVINGS, SEED, Rate, interval
+from audits.statistics import HALVINGS, Rate, halves, interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,22 +30,49 @@ LINES_LIMIT = (
     "Lines by group belong to the campaign that picks names from a list. The served model is never told the attribute. "
     "Whether such lines may be drawn is a question of law in many places; ask before you do."
 )
-REFIT = "Train again under a constraint on this figure. Its effect is not measured here."
+REFIT_LIMIT = (
+    "What another training could do is estimated by a small learner on the inputs that the model was given. One half "
+    "of the customers is fitted to and the other half measured, both ways round. Compare the learner's columns with "
+    "each other: the change is the effect of what was tried. The served model is larger and would change by as much "
+    "only roughly; where inputs are dropped it is likely to change less, as it finds in others what they told. The "
+    "attribute is never an input. Under a constraint it decides how far what came in a group is lifted or lowered "
+    "while the learner is fitted, and nothing of it is left in what would be served."
+)
+REFIT_ACT = (
+    "To act on it: name inputs in training.drop_features, or map coarser columns in their place, and train again. The "
+    "training takes no constraint on groups. Where that is what helps, and lines by group are not allowed, the model "
+    "wants inputs that tell less of the group; or somebody answers for the finding, with a waiver."
+)
 MORE = "Give the model what the group lacks: more history, or features that tell its customers apart."
+RECENT = "Train again on more recent snapshots: a level that has moved shows in every group."
+NO_RIGHT_SEGMENT = (
+    "No refit is measured: there is no outcome to say which segments would be the right ones, so none to say what a "
+    "refit gains or costs."
+)
 
 NOT_MEASURED: Mapping[str, tuple[str, ...]] = {
-    TPR_GAP: (MORE, REFIT),
-    EXPOSURE_RATIO: ("Keep the list, and reach the group by another channel or offer besides.", REFIT),
-    OBSERVED_EXPECTED: ("Train again on more recent snapshots: a level that has moved shows in every group.", MORE),
-    TOTAL_RATIO: ("Train again on more recent snapshots: a level that has moved shows in every group.", MORE),
-    ERROR_RATIO: (MORE, "Use the interval and not the figure alone where this group is concerned."),
+    TPR_GAP: (MORE,),
+    EXPOSURE_RATIO: ("Keep the list, and reach the group by another channel or offer besides.",),
+    OBSERVED_EXPECTED: (RECENT, MORE),
+    TOTAL_RATIO: (RECENT, MORE),
+    ERROR_RATIO: (
+        MORE,
+        "Use the interval and not the figure alone where this group is concerned.",
+        "No refit is measured: how closely a group can be foreseen is for its inputs to tell.",
+    ),
     CLUSTER_RATIO: (
         "Look at what the segment stands for: behaviour may differ between groups and be what you want to see.",
         "Do not tie prices, limits or service to the segment while this stands.",
+        NO_RIGHT_SEGMENT,
     ),
-    CRAMERS_V: ("Drop or coarsen the features that go along with the attribute, and train again.",),
+    CRAMERS_V: (
+        "Drop or coarsen the features that go along with the attribute, and train again.",
+        NO_RIGHT_SEGMENT,
+    ),
 }
 """By metric: what a person may try whose effect this audit does not measure."""
+
+CROSSED = "Lines by group and refits are measured for single attributes only, and not for crossed groups."
 
 
 OTHERS = "all others"
@@ -93,8 +120,8 @@ def lines_by_group(
     otherwise. Customers of no group, or of one too small, share a line. One half of the customers draws the lines, the
     other half is measured.
     """
-    everybody = _Half(scores, happened, _own_lines(partition, groups))
-    drawing, measuring = _halves(everybody.codes)
+    everybody = _Half(scores, happened, partition.places(groups))
+    drawing, measuring = halves(everybody.codes)
     half, other = everybody.at(drawing), everybody.at(measuring)
     among = np.ones(len(half.scores), bool) if metric == EXPOSURE_RATIO else half.happened
     one_line = np.full(len(groups) + 1, np.quantile(half.scores, 1.0 - share))
@@ -130,18 +157,6 @@ def lines_by_group(
             ),
         },
     )
-
-
-def _own_lines(partition: Partition, groups: tuple[str, ...]) -> NDArray[np.intp]:
-    places = {partition.groups.index(group): place for place, group in enumerate(groups)}
-    return np.array([places.get(code, len(groups)) for code in partition.codes.tolist()], np.intp)
-
-
-def _halves(codes: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Every other customer of each group, in random order."""
-    shuffled = np.random.default_rng(SEED).permutation(len(codes))
-    by_group = shuffled[np.argsort(codes[shuffled], kind="stable")]
-    return by_group[::2], by_group[1::2]
 
 
 def _equal_lines(half: _Half, among: NDArray[np.bool_], lines: int, share: float) -> NDArray[np.float64]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audits.errors import AuditError
+from audits.inputs import Design
 from features.engine import run
 from features.snapshot import data_window, labelled_snapshot, to_arrow
 from model_registry.columns import Columns
@@ -63,6 +65,16 @@ class Partition:
         """The customers of a group, as places in the population."""
         return np.flatnonzero(self.codes == self.groups.index(group))
 
+    def places(self, groups: tuple[str, ...]) -> NDArray[np.intp]:
+        """Places (N,) among `groups`, one beyond the last for everybody else."""
+        own = {self.groups.index(group): place for place, group in enumerate(groups)}
+        return np.array([own.get(code, len(groups)) for code in self.codes.tolist()], np.intp)
+
+    def apart(self, group: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Who belongs to a group, and who to another that is known, both (N,)."""
+        members = self.codes == self.groups.index(group)
+        return members, (self.codes >= 0) & (self.codes < len(self.known)) & ~members
+
     @property
     def known(self) -> tuple[str, ...]:
         """The groups without `UNKNOWN`."""
@@ -79,9 +91,11 @@ class Partition:
 class Population:
     """N scored customers; every array has N entries.
 
-    `scores` and `bands` (places among an output's bands, -1 where it has none) are by output name, `labels` by label.
-    `excluded` counts, by reason, who was asked about and not scored. `date` is that of the snapshot, and the labels
-    are of the `horizon_days` after it; 0 where they have no date, or nothing is foreseen.
+    `inputs` are what the model was given of them, and no sensitive attribute is among those. `scores` and `bands`
+    (places among an output's bands, -1 where it has none) are by output name, `labels` by label. `excluded` counts, by
+    reason, who was asked about and not scored. `date` is that of the snapshot, and the labels are of the `horizon_days`
+    after it; 0 where they have no date, or nothing is foreseen. `before` is what the champion says of the same
+    customers, by output: NaN where it says nothing of them, empty where there is no champion beside.
     """
 
     date: dt.date
@@ -89,14 +103,33 @@ class Population:
     manifest: Manifest
     bundle_digest: str
     customer_ids: NDArray[np.object_]
+    inputs: Columns
     scores: Mapping[str, NDArray[np.float64]]
     bands: Mapping[str, NDArray[np.int8]]
     labels: Mapping[str, NDArray[np.float64]]
     attributes: tuple[Partition, ...]
     excluded: Mapping[str, int]
+    before: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.customer_ids)
+
+    @cached_property
+    def design(self) -> Design:
+        """The inputs as numbers. Worked out where something fails, and only there."""
+        return Design.of(self.inputs, self.manifest.schema)
+
+    def beside(self, champion: Population) -> Population:
+        """The same, with what the champion says of these customers; nothing where it was asked of another date."""
+        if champion.date != self.date:
+            return self
+        ids, theirs = (pa.array(one.customer_ids, pa.string()) for one in (self, champion))
+        places = pc.index_in(ids, theirs).to_numpy(zero_copy_only=False)
+        known = ~np.isnan(places)
+        found = np.where(known, places, 0).astype(np.intp)
+        return replace(
+            self, before={name: np.where(known, values[found], np.nan) for name, values in champion.scores.items()}
+        )
 
     @property
     def digest(self) -> str:
@@ -161,7 +194,8 @@ def read_population(
     scored = scores.statuses == Status.OK
     if not scored.any():
         raise AuditError(f"the model scores nobody of {date}; give another --as-of")
-    rows = snapshot.take(np.flatnonzero(served)[scored])
+    chosen = np.flatnonzero(served)[scored]
+    rows = snapshot.take(chosen)
     excluded = {text: int((scores.statuses == status).sum()) for status, text in NOT_SCORED.items()}
     excluded[REFUSED] = int((~served).sum())
     return Population(
@@ -170,6 +204,7 @@ def read_population(
         manifest=bundle.manifest,
         bundle_digest=bundle.digest,
         customer_ids=np.array(rows.column("customer_id").to_pylist(), object),
+        inputs=Columns(columns.numeric[chosen], columns.categorical[chosen]),
         scores={name: values[scored].astype(np.float64) for name, values in scores.values.items()},
         bands={name: places[scored] for name, places in scores.bands.items()},
         labels={

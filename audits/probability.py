@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from audits.fairness import Gated
+from audits.influence import Influenced
+from audits.learner import Logistic
 from audits.mitigation import lines_by_group
 from audits.policy import EXPOSURE_RATIO, OBSERVED_EXPECTED, TPR_GAP
-from audits.reach import REACHED, REACHED_RATIO, contingency, exposure, rate, top
+from audits.reach import REACHED, REACHED_RATIO, contingency, exposure, rate, top, top_of_each
+from audits.refit import refits
 from audits.statistics import Difference, Measured, Ratio, bootstrap_errors, chance, interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Self
 
     from numpy.typing import NDArray
 
+    from audits.inputs import Design
     from audits.mitigation import Option
     from audits.policy import Policy
     from audits.population import Partition, Population
-    from audits.statistics import Estimate, Rate
+    from audits.refit import Refit
+    from audits.statistics import Estimate, Rate, Tolerance
     from model_registry.evidence import Interval
 
 CERTAIN = 1e-6
@@ -34,7 +40,7 @@ STEEPEST = 50.0
 
 @dataclass(frozen=True)
 class Probabilities:
-    """Implements `Yardstick` for an output that is a probability.
+    """Implements `Yardstick` and `Refittable` for an output that is a probability.
 
     `probability`, `happened`, `reached` (by a campaign that talks to the highest scores) and `banded` (in the output's
     highest band; None where it has no bands) are (N,). `gates` are what the policy judges by.
@@ -138,6 +144,48 @@ class Probabilities:
             return ()
         groups = tuple(group for group in partition.known if self.enough(partition.rows(group)))
         return (lines_by_group(partition, groups, self.probability, self.happened, self.share, metric),)
+
+    def refits(
+        self, partition: Partition, metric: str, group: str, tolerance: Tolerance, design: Design
+    ) -> tuple[Refit, ...]:
+        return refits(replace(self, gates=(metric,)), partition, metric, group, tolerance, design)
+
+    @property
+    def came(self) -> NDArray[np.float64]:
+        return self.happened.astype(np.float64)
+
+    def learner(self) -> Logistic:
+        return Logistic()
+
+    def at(self, rows: NDArray[np.intp]) -> Self:
+        return replace(
+            self,
+            probability=self.probability[rows],
+            happened=self.happened[rows],
+            reached=self.reached[rows],
+            banded=None,
+        )
+
+    def rescored(self, said: NDArray[np.float64], parts: Sequence[NDArray[np.intp]]) -> Self:
+        return replace(self, probability=said, reached=top_of_each(parts, said, self.share), banded=None)
+
+    def terms(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        reached, everybody = self.reached.astype(np.float64), np.ones(len(self.reached))
+        terms = {
+            TPR_GAP: (reached * self.came, self.came),
+            EXPOSURE_RATIO: (reached, everybody),
+            OBSERVED_EXPECTED: (self.came, self.probability),
+            "ppv": (reached * self.came, reached),
+            "brier": ((self.probability - self.came) ** 2, everybody),
+        }
+        return terms[metric]
+
+    def overall(self) -> dict[str, Influenced]:
+        return {
+            "auc": Influenced.auc(self.probability, self.happened),
+            "tpr": Influenced.quotient(*self.terms(TPR_GAP)),
+            **{name: Influenced.quotient(*self.terms(name)) for name in ("ppv", "brier", OBSERVED_EXPECTED)},
+        }
 
     def _against_outcome(self, rows: NDArray[np.intp]) -> dict[str, Estimate]:
         happened, reached = self.happened[rows], self.reached[rows]

@@ -9,6 +9,8 @@ import numpy as np
 from audits.statistics import SEED, Rate, Ratio
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from audits.statistics import Estimate
@@ -25,6 +27,14 @@ def top(scores: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
     lots = np.random.default_rng(SEED).permutation(len(scores))
     chosen = np.zeros(len(scores), bool)
     chosen[np.lexsort((lots, -scores))[: max(1, round(share * len(scores)))]] = True
+    return chosen
+
+
+def top_of_each(parts: Sequence[NDArray[np.intp]], scores: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
+    """Who is among the `share` with the highest scores (N,) of their own part of the customers."""
+    chosen = np.zeros(len(scores), bool)
+    for rows in parts:
+        chosen[rows] = top(scores[rows], share)
     return chosen
 
 

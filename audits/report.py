@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from audits.fairness import Breakdown, FairnessAudit, Finding, OutputAudit
     from audits.mitigation import Option
+    from audits.refit import Refit, Telling, Trial
     from features.sections import Waiver
     from model_registry.evidence import Interval
 
@@ -85,6 +86,7 @@ class Report:
             "share_undecided_for_want_of_customers": self.too_few_share,
             "findings": [_finding(finding) for finding in audit.findings],
             "outputs": [_output(output) for output in audit.outputs],
+            "tellings": [_telling(one) for one in audit.tellings],
             "population": {
                 "snapshot": audit.population.date.isoformat(),
                 "horizon_days": audit.population.horizon_days,
@@ -137,6 +139,7 @@ def _output(output: OutputAudit) -> dict[str, Any]:
         "everybody": _figures(output.everybody),
         "breakdowns": [_breakdown(breakdown) for breakdown in output.breakdowns],
         "options": [_option(option) for option in output.options],
+        "refits": [_refit(refit) for refit in output.refits],
     }
 
 
@@ -173,6 +176,30 @@ def _option(option: Option) -> dict[str, Any]:
 
 def _pairs(figures: Mapping[str, tuple[Interval, Interval]]) -> dict[str, Any]:
     return {name: {"before": asdict(before), "after": asdict(after)} for name, (before, after) in figures.items()}
+
+
+def _refit(refit: Refit) -> dict[str, Any]:
+    return {
+        "metric": refit.metric,
+        "attribute": refit.attribute,
+        "learner": refit.learner,
+        "without": list(refit.without),
+        "effects": _trials(refit.effects),
+        "quality": _trials(refit.quality),
+    }
+
+
+def _trials(trials: Mapping[str, Trial]) -> dict[str, Any]:
+    return {name: asdict(trial) for name, trial in trials.items()}
+
+
+def _telling(telling: Telling) -> dict[str, Any]:
+    return {
+        "attribute": telling.attribute,
+        "group": telling.group,
+        "auc_of_all_inputs": asdict(telling.together),
+        "auc_by_input": dict(telling.alone),
+    }
 
 
 def _rival(rival: Rival | None) -> dict[str, Any] | None:

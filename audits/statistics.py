@@ -38,6 +38,9 @@ ALPHA = 0.05
 WIDEST = 12.0
 """Deviates beyond which nothing is doubted: one in 10^33."""
 
+NO_RATIO = 1e-6
+"""A ratio below this is nothing over something."""
+
 HALVINGS = 50
 RESAMPLES = 500
 """A standard error of so many resamples is itself uncertain by 3 %."""
@@ -245,6 +248,17 @@ class Tolerance:
         """Where an end of the interval of `figure` would lie if the figure were ideal."""
         return self.ideal * end / figure if self.ratio else self.ideal + end - figure
 
+    def away(self, figure: float) -> float:
+        """How far a figure lies from the ideal, in logarithms for a ratio."""
+        if self.ratio:
+            return math.log(max(figure, NO_RATIO)) - math.log(self.ideal)
+        return figure - self.ideal
+
+    def excess(self, figure: float) -> float:
+        """The same in units of what is tolerated on that side, so beyond -1 and 1 it is not."""
+        away = self.away(figure)
+        return away / abs(self.away(self.high if away > 0.0 else self.low))
+
 
 def interval(estimate: Estimate) -> Interval:
     """The estimate with its 95 % interval."""
@@ -301,6 +315,13 @@ def growth(estimate: Estimate, tolerance: Tolerance) -> float:
         if limit not in {-math.inf, 0.0, math.inf}
     ]
     return max(room) ** 2
+
+
+def halves(strata: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Every other customer of each stratum (N,), in random order."""
+    shuffled = np.random.default_rng(SEED).permutation(len(strata))
+    by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    return by_stratum[::2], by_stratum[1::2]
 
 
 def bootstrap_errors(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,8 @@ from audits.policy import Policy
 from audits.population import UNKNOWN, Partition, Population
 from features.sections import Audits
 from model_registry.bundle import Manifest, TrainingWindow
-from model_registry.schema import Band, Output, Schema
+from model_registry.columns import Columns
+from model_registry.schema import Band, Feature, Output, Schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,6 +77,7 @@ def population(
             code_digest="c" * 64,
         ),
         bundle_digest="b" * 64,
+        inputs=Columns(np.empty((rows, 0), np.float32), np.empty((rows, 0), object)),
         customer_ids=np.array([f"c{number:06}" for number in range(rows)], object),
         scores=scores,
         bands={
@@ -85,6 +88,14 @@ def population(
         attributes=tuple(attributes),
         excluded={},
     )
+
+
+def given(world: Population, **inputs: NDArray[np.float64]) -> Population:
+    """The same customers, and what the model was given of them; in worlds without this it was given nothing."""
+    schema = replace(world.manifest.schema, features=tuple(Feature(name, "numeric") for name in inputs))
+    numeric = np.array(list(inputs.values()), np.float32).T
+    columns = Columns(numeric, np.empty((len(world), 0), object))
+    return replace(world, inputs=columns, manifest=replace(world.manifest, schema=schema))
 
 
 def groups(random: np.random.Generator, rows: int) -> tuple[Partition, ...]:
@@ -130,6 +141,52 @@ def clustering_world(seed: int, rows: int, shift: float = 0.0, group: str = "wes
     places = (pull + random.gumbel(size=pull.shape)).argmax(axis=1)
     scores = {"cluster_id": places + 1.0, "distance": random.random(rows)}
     return population(CLUSTERING, scores, {}, parted)
+
+
+def mirrored_churn(seed: int, rows: int, mirror: float, *, knows: bool = True) -> Population:
+    """Customers of the west leave less often, by two units of log odds, and an input goes along with the west.
+
+    `mirror` says how closely: by how many deviations the west is ahead in it. The model `knows` the risk of everybody,
+    so that it seldom reaches the west; or it is told of habits alone, and says too much of the west.
+    """
+    odds, happened, inputs, parted = _mirrored(seed, rows, mirror)
+    said = _chance(odds if knows else inputs["habit"] - 1.0)
+    return given(population(CHURN, {CHURN[0].name: said}, {"churned": happened}, parted), **inputs)
+
+
+def mirrored_propensity(seed: int, rows: int, mirror: float) -> Population:
+    """The same of purchases, by a model that knows."""
+    odds, happened, inputs, parted = _mirrored(seed, rows, mirror)
+    return given(population(PROPENSITY, {PROPENSITY[0].name: _chance(odds)}, {"purchased": happened}, parted), **inputs)
+
+
+def mirrored_cltv(seed: int, rows: int, mirror: float) -> Population:
+    """Customers of the west spend half as much as their habits say, which is all that the model is told of."""
+    random = np.random.default_rng(seed)
+    parted = groups(random, rows)
+    west = _is(parted[1], "west")
+    inputs = _inputs(random, west, mirror)
+    expected = np.exp(4.0 + 0.6 * inputs["habit"])
+    actual = expected * np.where(west, 0.5, 1.0) * random.lognormal(-0.08, 0.4, rows)
+    scores = {"expected_value": expected, "lower_bound": 0.0 * expected, "upper_bound": 3.0 * expected}
+    return given(population(CLTV, scores, {"revenue": actual}, parted), **inputs)
+
+
+def _mirrored(
+    seed: int, rows: int, mirror: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, NDArray[np.float64]], tuple[Partition, ...]]:
+    """True log odds (N,), what happened (N,), the inputs, and who the customers are."""
+    random = np.random.default_rng(seed)
+    parted = groups(random, rows)
+    west = _is(parted[1], "west")
+    inputs = _inputs(random, west, mirror)
+    odds = inputs["habit"] - 1.0 - 2.0 * west
+    return odds, (random.random(rows) < _chance(odds)).astype(np.float64), inputs, parted
+
+
+def _inputs(random: np.random.Generator, west: NDArray[np.bool_], mirror: float) -> dict[str, NDArray[np.float64]]:
+    noise = random.normal(size=(3, len(west)))
+    return {"habit": 1.2 * noise[0], "mirror": noise[1] + mirror * west, "noise": noise[2]}
 
 
 def _foreseen(

@@ -14,6 +14,7 @@ from audits.fairness import NOTHING_COMPARED, FairnessAudit, Finding, audit, jud
 from audits.population import UNKNOWN
 from audits.statistics import ALPHA, Tolerance, Verdict
 from features.sections import Waiver
+from model_registry.clearance import FAIL, Waived
 from model_registry.evidence import Interval
 from tests.support.worlds import churn_world, cltv_world, clustering_world, partition, policy
 
@@ -43,6 +44,10 @@ def verdict_of(*findings: Finding) -> Verdict:
     return FairnessAudit(churn_world(0, 10), policy(), (), findings).verdict
 
 
+def hanging(*findings: Finding) -> Waived | None:
+    return FairnessAudit(churn_world(0, 10), policy(), (), findings).waived
+
+
 WAIVER = Waiver("churn", f"{OUTPUT}/tpr_gap/age/65+", "looked at", "Ada", LATER)
 
 
@@ -60,6 +65,15 @@ class TestVerdict:
         waived = finding(Verdict.FAIL, waiver=WAIVER)
         assert verdict_of(waived) is Verdict.PASS
         assert verdict_of(waived, finding(Verdict.INCONCLUSIVE)) is Verdict.INCONCLUSIVE
+
+    def test_what_hangs_on_waivers_is_told_until_the_first_expires(self) -> None:
+        sooner = replace(WAIVER, expires=LATER - dt.timedelta(days=1))
+        idle = replace(WAIVER, expires=LATER - dt.timedelta(days=2))
+        found = (finding(Verdict.FAIL, waiver=WAIVER), finding(Verdict.INCONCLUSIVE, waiver=sooner))
+        assert hanging(*found, finding(Verdict.PASS, waiver=idle)) == Waived(FAIL, sooner.expires)
+        assert hanging(finding(Verdict.PASS, waiver=idle), finding(Verdict.PASS)) is None
+        # It fails with them and without.
+        assert hanging(*found, finding(Verdict.FAIL)) is None
 
     def test_crossed_groups_block_where_they_fail_and_need_prove_nothing(self) -> None:
         assert verdict_of(finding(Verdict.FAIL, crossed=True)) is Verdict.FAIL

@@ -15,16 +15,21 @@ from audits import churn, cltv, clustering, propensity
 from audits.fairness import audit
 from audits.fairness_page import fairness_page
 from audits.population import UNKNOWN
+from audits.remedies_page import remedies
 from audits.report import Report, Rival
 from audits.statistics import Verdict
 from audits.wording import summary
 from features.sections import Waiver
+from model_registry.page import element
 from tests.support.worlds import (
     SEGMENTS,
     TODAY,
     churn_world,
     cltv_world,
     clustering_world,
+    given,
+    mirrored_churn,
+    mirrored_cltv,
     partition,
     policy,
     propensity_world,
@@ -67,6 +72,11 @@ def failed() -> Report:
     return report(churn_world(3, 6000, shift=1.5), champion=Rival("6", report(churn_world(3, 6000)).audit))
 
 
+@pytest.fixture(scope="module")
+def refitted() -> Report:
+    return report(mirrored_churn(1, 8000, 3.0, knows=False))
+
+
 class TestPage:
     def test_a_failure_is_named_first_with_its_figure_and_what_to_do(self, failed: Report) -> None:
         text = text_of(fairness_page(failed))
@@ -89,7 +99,55 @@ class TestPage:
         assert "A line for each group, so that the same share of those with the outcome is reached, by region" in text
         assert "What it costs" in text
         assert "The served model is never told the attribute" in text
-        assert "Train again under a constraint on this figure. Its effect is not measured here." in text
+
+    def test_a_refit_tells_what_came_of_it_at_what_price_and_how_to_act(self, refitted: Report) -> None:
+        text = text_of(fairness_page(refitted))
+        assert "Trained again under a constraint on the groups, by region" in text
+        assert "It brings west within the policy by the estimate, and the interval reaches beyond it." in text
+        assert "Beyond doubt it changes: AUC by -0." in text
+        assert "The small learner is a logistic regression." in text
+        assert "The attribute is never an input." in text
+        assert "name inputs in training.drop_features" in text
+        assert "mirror 0.98, noise 0.52, habit 0.52" in text
+
+    def test_a_refit_that_does_not_help_says_so_and_one_that_is_needless_too(self) -> None:
+        hidden = report(mirrored_churn(1, 6000, 0.0, knows=False))
+        assert "It does not bring west within the policy." in text_of(fairness_page(hidden))
+        biased = churn_world(1, 6000, shift=1.5)
+        odds = biased.scores["churn_probability"] / (1.0 - biased.scores["churn_probability"])
+        west = biased.attributes[1].codes == biased.attributes[1].groups.index("west")
+        needless = report(given(biased, habit=np.log(odds) + 1.5 * west))
+        assert "Even when free, the small learner treats west within the policy." in text_of(fairness_page(needless))
+
+    def test_without_inputs_it_is_named(self) -> None:
+        world = mirrored_churn(1, 6000, 3.0, knows=False)
+        habit, mirror, noise = world.inputs.numeric.T.astype(float)
+        again = {name: mirror + 0.1 * habit * step for step, name in enumerate(("second", "third"))}
+        page = text_of(fairness_page(report(given(world, habit=habit, mirror=mirror, **again, noise=noise))))
+        assert "Trained again without mirror, second and third, by region" in page
+
+    def test_segments_and_errors_say_why_no_refit_is_measured(self) -> None:
+        segments = text_of(fairness_page(report(clustering_world(1, 4000, shift=1.0), clustering)))
+        assert "No refit is measured: there is no outcome to say which segments would be the right ones" in segments
+        value = text_of(fairness_page(report(mirrored_cltv(1, 6000, 3.0), cltv)))
+        assert "The small learner is a Poisson regression." in value
+        assert "No refit is measured: how closely a group can be foreseen is for its inputs to tell." in value
+
+    def test_of_crossed_groups_alone_no_remedy_is_measured(self, failed: Report) -> None:
+        crossed = tuple(one for one in failed.audit.findings if one.crossed)
+        alone = replace(failed, audit=replace(failed.audit, findings=crossed, outputs=()))
+        assert "measured for single attributes only" in text_of(element("div", *remedies(alone)))
+        assert "measured for single attributes only" not in text_of(element("div", *remedies(failed)))
+
+    def test_who_keeps_their_segment_is_drawn_beside_a_champion(self) -> None:
+        world = clustering_world(1, 3000)
+        champion = Rival("6", audit(world, clustering.yardsticks(world, policy()), policy()))
+        told = report(world.beside(world), clustering, champion=champion)
+        text = text_of(fairness_page(told))
+        assert "in the segment of the same number as champion version 6 has them in" in text
+        assert "Share that keeps the segment: 1.000" in text
+        assert "No other version put these customers into segments" in text_of(fairness_page(report(world, clustering)))
+        assert "Who keeps their segment" not in text_of(fairness_page(report(churn_world(1, 300))))
 
     def test_the_champion_stands_beside_it(self, failed: Report) -> None:
         text = text_of(fairness_page(failed))
@@ -208,6 +266,18 @@ class TestRecord:
         assert record["champion"]["version"] == "6"
         assert record["champion"]["findings"]
         assert replace(failed, champion=CHAMPION_FAILED).to_json()["champion"]["reason"] == CHAMPION_FAILED.reason
+
+    def test_refits_and_what_tells_the_groups_are_in_it(self, refitted: Report) -> None:
+        record = json.loads(json.dumps(refitted.to_json(), allow_nan=False))
+        (refit,) = record["outputs"][0]["refits"]
+        assert (refit["metric"], refit["attribute"], refit["without"]) == ("observed_expected", "region", [])
+        west = refit["effects"]["west"]
+        assert set(west) == {"served", "free", "tried", "change"}
+        assert west["change"]["low"] < west["change"]["estimate"] < west["change"]["high"]
+        assert set(refit["quality"]) == {"auc", "tpr", "ppv", "brier", "observed_expected"}
+        (told,) = record["tellings"]
+        assert (told["attribute"], told["group"]) == ("region", "west")
+        assert next(iter(told["auc_by_input"])) == "mirror"
 
     def test_numbers_are_plain(self, failed: Report) -> None:
         assert not any(isinstance(one["p_value"], np.generic) for one in failed.to_json()["findings"])

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from audits.errors import AuditError
@@ -16,7 +17,7 @@ from cli.models import MODELS
 from features.project import load_project
 from features.sections import Waiver
 from model_registry.bundle import BundleError
-from model_registry.clearance import audit_verdict
+from model_registry.clearance import audit_verdict, waived_until
 from model_registry.schema import Feature
 from tests.fakes.registry import FakeRegistry
 from tests.support.audited import FREQUENCY, shop, spent_bundle
@@ -48,8 +49,8 @@ def registry(tmp_path: Path) -> FakeRegistry:
     return fake
 
 
-def run(project: Project, registry: FakeRegistry, alias: str = "candidate", **options: object) -> Report:
-    return audit_fairness(project, registry, "churn", alias, today=TODAY, **options)  # type: ignore[arg-type]  # a test's options
+def run(project: Project, registry: FakeRegistry, reference: str = "candidate", **options: object) -> Report:
+    return audit_fairness(project, registry, "churn", reference, today=TODAY, **options)  # type: ignore[arg-type]  # a test's options
 
 
 def test_report_and_verdict_stay_with_the_version(project: Project, registry: FakeRegistry, tmp_path: Path) -> None:
@@ -85,7 +86,30 @@ def test_the_champion_is_audited_beside_a_candidate_and_not_beside_itself(
     assert beside is not None
     assert (beside.version, beside.reason) == ("1", "")
     assert beside.audit is not None
+    # What is shown of it: findings, and no figures or remedies that nobody looks at.
+    assert beside.audit.findings
+    assert beside.audit.outputs == ()
     assert run(project, registry, "champion").champion is None
+    assert run(project, registry, "1").version == "1"
+
+
+def test_what_the_champion_says_of_the_same_customers_stands_beside(project: Project, registry: FakeRegistry) -> None:
+    before = run(project, registry).audit.population.before["churn_probability"]
+    own = run(project, registry, "champion").audit.population
+    assert (before == own.scores["churn_probability"]).all()
+    assert own.before == {}
+
+
+def test_a_category_that_a_version_takes_and_does_not_speak_of_is_read_for_it(tmp_path: Path) -> None:
+    """It was not foreseen well enough to be served, and it is still among the inputs."""
+    market = load_project(shop(tmp_path / "shop", consent='[propensity]\ncategories = ["bread"]'))
+    taken = Feature("recency_days[tea]", "numeric", "days")
+    bundle = spent_bundle(tmp_path / "bundle", second=taken)
+    fake = FakeRegistry()
+    fake.add("1", bundle.digest, bundle=tmp_path / "bundle")
+    fake.place("candidate", "1")
+    known = run(market, fake).audit.population.inputs.numeric[:, 1]
+    assert np.isfinite(known).mean() > 0.5
 
 
 def test_a_champion_that_cannot_be_audited_is_told_of(project: Project, registry: FakeRegistry, tmp_path: Path) -> None:
@@ -104,6 +128,7 @@ def test_waivers_of_the_project_count(project: Project, registry: FakeRegistry) 
     failed = [one.name for one in report.audit.findings if one.verdict is Verdict.FAIL]
     waivers = [Waiver("churn", name, "a test", "Ada", dt.date(2030, 1, 1)) for name in (*failed, "churn_probability")]
     assert run(replace(project, waivers=tuple(waivers)), registry).verdict is Verdict.PASS
+    assert waived_until(registry.get("churn", "2")) == "2030-01-01"
 
 
 def test_a_model_that_knew_the_answers_is_told_of(project: Project, registry: FakeRegistry) -> None:

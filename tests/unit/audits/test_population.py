@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from features.project import load_project
 from features.tables import open_tables
 from model_registry.schema import Feature, PopulationRule, Status
 from tests.support.audited import shop, spent_bundle
-from tests.support.worlds import partition
+from tests.support.worlds import churn_world, partition
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +82,12 @@ class TestGroups:
         with pytest.raises(AuditError, match=says):
             grouped("born", values)
 
+    def test_members_stand_apart_from_the_other_known_ones(self) -> None:
+        parted = partition("status", ["b", "a", UNKNOWN, "c", "b"])
+        members, others = parted.apart("b")
+        assert (np.flatnonzero(members).tolist(), np.flatnonzero(others).tolist()) == ([0, 4], [1, 3])
+        assert parted.places(("c", "b")).tolist() == [1, 2, 2, 0, 1]
+
     def test_nobody_known_leaves_one_group_and_no_reference(self) -> None:
         parted = grouped("status", pa.array([None, None], pa.string()))
         assert (parted.groups, parted.known, parted.reference) == ((UNKNOWN,), (), "")
@@ -123,6 +130,24 @@ class TestDates:
             closing_date(tables, 30, dt.date(2023, 1, 15))
 
 
+class TestBeside:
+    def test_a_champions_scores_stand_beside_by_customer(self) -> None:
+        world = churn_world(1, 5)
+        theirs = np.array([0.4, 0.3, 0.2, 0.1])
+        champion = replace(
+            world,
+            customer_ids=np.array(["c000004", "c000003", "c000001", "somebody"], object),
+            scores={"churn_probability": theirs},
+        )
+        before = world.beside(champion).before["churn_probability"]
+        assert before[[4, 3, 1]].tolist() == [0.4, 0.3, 0.2]
+        assert np.isnan(before[[0, 2]]).all()
+
+    def test_of_another_date_nothing_is_the_same(self) -> None:
+        world = churn_world(1, 5)
+        assert world.beside(replace(world, date=dt.date(2020, 1, 1))).before == {}
+
+
 class TestReading:
     @staticmethod
     def read(tables: CustomerTables, folder: Path, **changes: Any) -> Any:
@@ -134,6 +159,10 @@ class TestReading:
         assert len(population) > 300
         assert set(population.scores) == {"churn_probability"}
         assert set(population.labels) == {"churned"}
+        assert population.inputs.numeric.shape == (len(population), 2)
+        # What stands in a row goes in and comes out together.
+        said = 1.0 / (1.0 + np.exp(2.0 - 0.05 * population.inputs.numeric[:, 0]))
+        assert population.scores["churn_probability"] == pytest.approx(said, abs=1e-5)
         assert set(np.unique(population.labels["churned"])) == {0.0, 1.0}
         assert [one.name for one in population.attributes] == ["gender", "age"]
         assert population.attributes[0].groups == ("f", "m", UNKNOWN)

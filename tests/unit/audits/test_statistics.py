@@ -26,6 +26,7 @@ from audits.statistics import (
     chi_square,
     decide,
     growth,
+    halves,
     holm,
     interval,
     p_value,
@@ -273,3 +274,22 @@ class TestBootstrap:
         monkeypatch.setattr("audits.statistics.CELLS", 1000)
         assert error() == pytest.approx(whole)
         assert error() == error()
+
+
+class TestTolerance:
+    def test_a_figure_at_a_limit_lies_one_tolerance_off(self) -> None:
+        assert [FOUR_FIFTHS.excess(figure) for figure in (0.8, 1.0, 1.25, 0.64)] == pytest.approx([-1, 0, 1, -2])
+        assert [TENTH.excess(figure) for figure in (-0.1, 0.0, 0.05)] == pytest.approx([-1, 0, 0.5])
+        assert FOUR_FIFTHS.away(0.5) == pytest.approx(-math.log(2.0))
+
+    def test_a_ratio_of_nothing_lies_far_off_and_not_infinitely(self) -> None:
+        assert -100 < FOUR_FIFTHS.excess(0.0) < -10
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=200))
+def test_halves_hold_everybody_once_and_half_of_every_stratum(strata: list[int]) -> None:
+    one, other = halves(np.array(strata))
+    assert sorted([*one.tolist(), *other.tolist()]) == list(range(len(strata)))
+    for stratum in set(strata):
+        sizes = [sum(strata[row] == stratum for row in half) for half in (one, other)]
+        assert abs(sizes[0] - sizes[1]) <= 1
