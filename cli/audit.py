@@ -28,7 +28,7 @@ from features.project import load_project
 from features.stamp import stamp_of
 from features.tables import open_tables
 from model_registry.mlflow_registry import MlflowRegistry
-from model_registry.registry import CANDIDATE, CHAMPION, registered_bundle
+from model_registry.registry import CANDIDATE, CHAMPION, named_version, registered_bundle
 from model_registry.servable import Servable
 from services.batch.customers import ID, read_batches
 
@@ -83,13 +83,13 @@ def fairness(options: argparse.Namespace) -> int:
     steps = Steps()
     project = load_project(options.project)
     registry = MlflowRegistry(options.registry or project.registry.tracking_uri, must_exist=True)
-    model, alias = _named(options.target, CANDIDATE)
+    model, reference = _named(options.target, CANDIDATE)
     started = time.perf_counter()
     report = audit_fairness(
         project,
         registry,
         model,
-        alias,
+        reference,
         today=dt.datetime.now(tz=dt.UTC).date(),
         as_of=options.as_of,
         out=options.out,
@@ -107,19 +107,19 @@ def retire(options: argparse.Namespace) -> int:
 
 
 def _named(target: str, default: str) -> tuple[str, str]:
-    """Model and alias of MODEL[@ALIAS]."""
-    model, _, alias = target.partition("@")
+    """Model, and alias or version, of MODEL[@ALIAS]."""
+    model, _, reference = target.partition("@")
     if model not in MODELS:
         raise CommandError(f"there is no model {model}; there are {', '.join(MODELS)}")
-    return model, alias or default
+    return model, reference or default
 
 
 def _load(registry: Registry, target: str) -> tuple[RegisteredVersion, Servable]:
     """The version that the target names, and its bundle, verified."""
-    model, alias = _named(target, CHAMPION)
-    version = registry.resolve(model, alias)
+    model, reference = _named(target, CHAMPION)
+    version = named_version(registry, model, reference)
     if version is None:
-        raise CommandError(f"{model} has no {alias}; see 'regulars models'")
+        raise CommandError(f"{model} has no {reference}; see 'regulars models'")
     return version, Servable(registered_bundle(registry, version))
 
 

@@ -16,7 +16,7 @@ from cli.models import MODELS
 from cli.up import metrics_page
 from cli.waiting import metrics_pages, wait_until_served
 from features.project import load_project
-from model_registry.clearance import is_cleared
+from model_registry.clearance import audit_verdict, is_cleared, waived_until, waiver_has_expired
 from model_registry.gates import CALLERS, Override
 from model_registry.mlflow_registry import MlflowRegistry, without_password
 from model_registry.promotion import promote as promote_version
@@ -91,7 +91,7 @@ def models(options: argparse.Namespace) -> int:
     registry = _open(options)
     rows = [_describe(version) for model in MODELS for version in registry.versions(model)]
     if rows:
-        table("models", ("model", "version", "alias", "figure", "grade", "bundle", "age"), rows)
+        table("models", ("model", "version", "alias", "figure", "grade", "fairness", "age"), rows)
     else:
         out.print("no model is registered yet; run 'regulars train all'")
     return 0
@@ -200,7 +200,13 @@ def _describe(version: RegisteredVersion) -> tuple[str, ...]:
     figure = f"{metric} {version.metrics[metric]:.3f}" if metric in version.metrics else ""
     age = _ago((datetime.now(UTC) - version.created_at).total_seconds())
     aliases = ", ".join(version.aliases)
-    return version.name, version.version, aliases, figure, version.grade, version.digest[:12], age
+    return version.name, version.version, aliases, figure, version.grade, _fairness(version), age
+
+
+def _fairness(version: RegisteredVersion) -> str:
+    """What its fairness audit came to, and whether that hangs on a waiver today."""
+    verdict = audit_verdict(version) or "not audited"
+    return f"{verdict}, waived" if waived_until(version) and not waiver_has_expired(version) else verdict
 
 
 def _ago(seconds: float) -> str:

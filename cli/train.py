@@ -14,6 +14,7 @@ from cli.models import MODELS
 from features.errors import TooLittleError
 from features.project import load_project
 from model_registry.mlflow_registry import MlflowRegistry
+from training.core.artifacts import CARD_FILE
 from training.core.errors import NotEligibleError
 from training.core.job import train as train_model
 from training.core.tracking import MlflowTracker
@@ -97,6 +98,7 @@ def _report(model: str, result: TrainingResult) -> None:
     out.print(f"grade: {result.evidence.grade}")
     for warning in result.warnings:
         err.print(f"[yellow]warning:[/] {escape(warning)}")
+    err.print(f"report: {CARD_FILE} of run {result.version.run_id}", markup=False)
     out.print(f"next: regulars promote {model} --dry-run")
 
 

@@ -7,6 +7,8 @@ nobody audited. Who may write to the registry may write notes too; against them 
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,21 +20,55 @@ INCONCLUSIVE = "INCONCLUSIVE"
 
 VERDICT_NOTE = "regulars.fairness_verdict"
 AUDITED_BUNDLE_NOTE = "regulars.fairness_bundle"
+WAIVED_UNTIL_NOTE = "regulars.fairness_waived_until"
+UNWAIVED_NOTE = "regulars.fairness_verdict_unwaived"
 
 CLEARED_NOTE = "regulars.cleared"
 CLEARED_BUNDLE_NOTE = "regulars.cleared_bundle"
 
 
+NO_WAIVER = "none"
+
+
+@dataclass(frozen=True)
+class Waived:
+    """What a verdict would be without the waivers that it hangs on, the first of which expires on the day `until`."""
+
+    verdict: str
+    until: dt.date
+
+
 def audit_verdict(version: RegisteredVersion) -> str:
-    """The verdict of the fairness audit of this very bundle; empty where there was none."""
-    if version.notes.get(AUDITED_BUNDLE_NOTE) != version.digest:
+    """The verdict of the fairness audit of this very bundle; empty where there was none.
+
+    Where a waiver that it hung on has expired, it is what was found without waivers.
+    """
+    if not _is_audited(version):
         return ""
-    return version.notes.get(VERDICT_NOTE, "")
+    return version.notes.get(UNWAIVED_NOTE if waiver_has_expired(version) else VERDICT_NOTE, "")
 
 
-def verdict_notes(version: RegisteredVersion, verdict: str) -> dict[str, str]:
-    """What an audit records."""
-    return {VERDICT_NOTE: verdict, AUDITED_BUNDLE_NOTE: version.digest}
+def waived_until(version: RegisteredVersion) -> str:
+    """The day (ISO) from which a waiver counts no more that the verdict hangs on; empty where it hangs on none."""
+    until = version.notes.get(WAIVED_UNTIL_NOTE, NO_WAIVER) if _is_audited(version) else NO_WAIVER
+    return "" if until == NO_WAIVER else until
+
+
+def waiver_has_expired(version: RegisteredVersion) -> bool:
+    """Whether a waiver that the verdict hung on has expired since the audit."""
+    until = waived_until(version)
+    return bool(until) and until <= dt.datetime.now(tz=dt.UTC).date().isoformat()
+
+
+def verdict_notes(version: RegisteredVersion, verdict: str, waived: Waived | None = None) -> dict[str, str]:
+    """What an audit records; `waived` where its verdict hangs on waivers."""
+    # In this order: a registry that fails in between leaves no verdict without what it hangs on.
+    return {
+        UNWAIVED_NOTE: waived.verdict if waived else verdict,
+        WAIVED_UNTIL_NOTE: waived.until.isoformat() if waived else NO_WAIVER,
+        VERDICT_NOTE: verdict,
+        AUDITED_BUNDLE_NOTE: version.digest,
+    }
 
 
 def clearance_notes(version: RegisteredVersion, why: str) -> dict[str, str]:
@@ -51,3 +87,7 @@ def is_cleared(version: RegisteredVersion, *, allow_unaudited: bool = False) -> 
         return True
     verdict = audit_verdict(version)
     return verdict == PASS or (allow_unaudited and verdict != FAIL)
+
+
+def _is_audited(version: RegisteredVersion) -> bool:
+    return version.notes.get(AUDITED_BUNDLE_NOTE) == version.digest

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from model_registry.budget import TABLE_ROWS
-from model_registry.clearance import FAIL, PASS, audit_verdict
+from model_registry.clearance import FAIL, PASS, audit_verdict, waived_until, waiver_has_expired
 from model_registry.registry import CANDIDATE
 
 if TYPE_CHECKING:
@@ -124,10 +124,11 @@ def budget_gates(cost: Cost, budget: Budget) -> tuple[Gate, ...]:
 def audit_gate(version: RegisteredVersion, rule: AuditRule) -> Gate:
     """Whether groups of customers have been compared, and came off alike."""
     verdict = audit_verdict(version)
+    figure = f"{verdict}{_waivers(version)}"
     if rule is AuditRule.REQUIRED:
-        return Gate(AUDIT, PASS, verdict or f"not audited: run {_audit_command(version)}", verdict == PASS)
+        return Gate(AUDIT, PASS, figure or f"not audited: run {_audit_command(version)}", verdict == PASS)
     unknown = "no sensitive attribute is mapped" if rule is AuditRule.NOTHING_TO_COMPARE else "not audited"
-    return Gate(AUDIT, f"not {FAIL}", verdict or unknown, verdict != FAIL)
+    return Gate(AUDIT, f"not {FAIL}", figure or unknown, verdict != FAIL)
 
 
 def overridden(gates: Iterable[Gate], overrides: Iterable[Override]) -> tuple[Gate, ...]:
@@ -147,9 +148,17 @@ def overridden(gates: Iterable[Gate], overrides: Iterable[Override]) -> tuple[Ga
     return tuple(gate if gate.passed else replace(gate, override=answering.get(gate.name)) for gate in told)
 
 
+def _waivers(version: RegisteredVersion) -> str:
+    """What the verdict hangs on, or hung on, in words that follow it."""
+    until = waived_until(version)
+    if waiver_has_expired(version):
+        return f": a waiver expired on {until}, run {_audit_command(version)} again"
+    return f", waived until {until}" if until else ""
+
+
 def _audit_command(version: RegisteredVersion) -> str:
-    alias = next(iter(sorted(version.aliases, key=lambda alias: alias != CANDIDATE)), "ALIAS")
-    return f"'regulars audit fairness {version.name}@{alias}'"
+    reference = CANDIDATE if CANDIDATE in version.aliases else version.version
+    return f"'regulars audit fairness {version.name}@{reference}'"
 
 
 def _baseline_gates(evidence: Evidence) -> tuple[Gate, ...]:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import socket
 import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -47,13 +48,21 @@ _DEFAULTS = {
 }
 """Environment of mlflow, where the user has not set it."""
 
-_CHATTY = {"mlflow": logging.ERROR, "alembic": logging.WARNING}
+_CHATTY = {
+    "mlflow": logging.ERROR,
+    "alembic": logging.WARNING,
+    # A line for each try, at every look of a follower; what came of them is told by the error.
+    "urllib3.connectionpool": logging.ERROR,
+}
 
 _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 _ABSENT_ALIAS = _ABSENT | {"INVALID_PARAMETER_VALUE"}
 """MLflow answers INVALID_PARAMETER_VALUE for an alias that a model does not have."""
 
 _ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
+
+_UNREACHABLE = (ConnectionError, socket.gaierror)
+"""What clients of the network wrap several times over, each time with more words."""
 
 _PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]*@")
 
@@ -111,7 +120,7 @@ class MlflowRegistry:
             # A search tells no aliases.
             aliases = self._aliases(name) if found else {}
             newest_first = sorted(found, key=lambda version: -int(version.version))
-            return [self._registered(version, aliases) for version in newest_first]
+            return [self._registered(version, aliases, run_may_be_gone=True) for version in newest_first]
 
     def point(self, name: str, alias: str, version: str) -> None:
         """Moves `alias` to `version`."""
@@ -153,7 +162,7 @@ class MlflowRegistry:
             with explained(f"download the bundle of {version.name} version {version.version}", self._uri):
                 return self._fetch(version, BUNDLE_ARTIFACT, into)
         except RegistryError as error:
-            _raise_if_full(error)
+            _raise_if_of_the_disk(error)
             raise
 
     def _fetch(self, version: RegisteredVersion, path: str, into: Path) -> Path:
@@ -184,14 +193,22 @@ class MlflowRegistry:
             by_version[str(version)] = (*by_version.get(str(version), ()), alias)
         return by_version
 
-    def _registered(self, version: ModelVersion, aliases: dict[str, tuple[str, ...]]) -> RegisteredVersion:
+    def _registered(
+        self, version: ModelVersion, aliases: dict[str, tuple[str, ...]], *, run_may_be_gone: bool = False
+    ) -> RegisteredVersion:
+        """What is registered; without figures where its run has been deleted for good, and may be."""
         number = str(version.version)
         if DIGEST_TAG not in version.tags or not version.run_id:
             raise RegistryError(
                 f"version {number} of {version.name} was not registered by regulars: it names no bundle; "
                 f"run 'regulars train {version.name}', or choose another tracking URI"
             )
-        run = self._client.get_run(version.run_id).data
+        try:
+            run = self._client.get_run(version.run_id).data
+        except Exception as error:
+            if not run_may_be_gone or _code(error) not in _ABSENT:
+                raise
+            run = None
         return RegisteredVersion(
             name=version.name,
             version=number,
@@ -199,8 +216,8 @@ class MlflowRegistry:
             digest=version.tags[DIGEST_TAG],
             created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
             aliases=aliases.get(number, ()),
-            metrics=dict(run.metrics),
-            grade=run.tags.get(GRADE_TAG, ""),
+            metrics=dict(run.metrics) if run else {},
+            grade=run.tags.get(GRADE_TAG, "") if run else "",
             notes={key: value for key, value in version.tags.items() if key != DIGEST_TAG},
         )
 
@@ -270,16 +287,26 @@ def explained(what: str, tracking_uri: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line, which says it, or else announces what the last one says."""
+    """Why nobody could be reached; else the first line, which says it, or announces what the last one says."""
+    unreachable = next((cause for cause in _causes(error) if isinstance(cause, _UNREACHABLE)), None)
+    if unreachable is not None and unreachable.strerror:
+        return unreachable.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") else lines[0]
 
 
-def _raise_if_full(error: RegistryError) -> None:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it came of, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _raise_if_of_the_disk(error: RegistryError) -> None:
     """MLflow makes one text of all that failed in a download, so an error of the disk is told by its words alone."""
-    for number in (errno.ENOSPC, errno.EDQUOT):
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         if os.strerror(number) in str(error):
             raise OSError(number, os.strerror(number)) from error
 

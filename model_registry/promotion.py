@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 REPORTS = "promotions"
 """Where a run keeps the reports of its version's promotions, each under its moment."""
 
+SINCE_NOTE = "regulars.champion_since"
 REPORT_NOTE = "regulars.promotion_report"
 OVERRIDES_NOTE = "regulars.promotion_overrides"
 
@@ -119,7 +120,7 @@ def promote(
     candidate = registry.get(name, version) if version else registry.resolve(name, CANDIDATE)
     if candidate is None:
         raise RegistryError(f"{name} has no candidate; run 'regulars train {name}' or give --version")
-    champion = registry.resolve(name, CHAMPION)
+    champion = _predecessor(registry, candidate)
     evidence = registry.evidence(candidate)
     if evidence.bundle_digest != candidate.digest:
         raise RegistryError(
@@ -134,9 +135,9 @@ def promote(
     promotion = Promotion(candidate, evidence.grade, overridden(gates, overrides), moved=False)
     if dry_run or not promotion.passed:
         return promotion
-    _refuse_moved(registry, name, champion)
+    _refuse_moved(registry, candidate, champion)
     _record_decision(registry, promotion, champion)
-    if champion is None or champion.version != candidate.version:
+    if not _are_same(champion, candidate):
         if champion is not None:
             registry.point(name, PREVIOUS, champion.version)
         _move_champion(registry, candidate)
@@ -184,20 +185,22 @@ def _download(registry: Registry, version: RegisteredVersion, folder: Path) -> B
 def rollback(registry: Registry, name: str) -> RegisteredVersion:
     """Makes the previous champion champion again; the version rolled back becomes `previous`.
 
-    `champion` moves first: that is what a rollback is for.
+    `champion` moves first: that is what a rollback is for. Where somebody moved it past promotions, as in MLflow's own
+    pages, the champion before is the last that was promoted, which `previous` does not tell.
 
     Raises:
         RegistryError: there is no previous champion, or it is champion already, or the registry fails; the text says
             so where the rollback took place all the same.
     """
-    previous = registry.resolve(name, PREVIOUS)
+    champion = registry.resolve(name, CHAMPION)
+    previous = _champion_before(registry, name, champion)
     if previous is None:
         raise RegistryError(f"{name} has no previous champion to roll back to; see 'regulars models'")
-    champion = registry.resolve(name, CHAMPION)
-    if champion is not None and champion.version == previous.version:
+    if _are_same(champion, previous):
         raise RegistryError(
-            f"version {champion.version} of {name} is champion and previous, as a promotion or a rollback leaves them "
-            f"that stopped half way; run 'regulars promote {name}', or point {PREVIOUS} at a version in the registry"
+            f"version {previous.version} of {name} is champion and previous, as a promotion or a rollback leaves them "
+            f"that stopped half way, or somebody who moved {CHAMPION} by hand; run 'regulars promote {name}', or point "
+            f"{PREVIOUS} at a version in the registry"
         )
     _move_champion(registry, previous)
     if champion is not None:
@@ -207,11 +210,47 @@ def rollback(registry: Registry, name: str) -> RegisteredVersion:
     return previous
 
 
-def _refuse_moved(registry: Registry, name: str, judged: RegisteredVersion | None) -> None:
+def _predecessor(registry: Registry, candidate: RegisteredVersion) -> RegisteredVersion | None:
+    """The champion whose place a version takes: the one of the registry, which may be the version itself.
+
+    An alias that somebody moved to it past every gate does not make it its own predecessor: that is the last champion
+    that was promoted, or nobody.
+    """
+    champion = registry.resolve(candidate.name, CHAMPION)
+    return _last_promoted(registry, candidate.name) if _are_same(champion, candidate) else champion
+
+
+def _champion_before(registry: Registry, name: str, champion: RegisteredVersion | None) -> RegisteredVersion | None:
+    """Where a rollback goes to: `previous`, or the last that was promoted where that is not the champion.
+
+    All versions are read only where these two do not look like what promotions leave.
+    """
+    previous = registry.resolve(name, PREVIOUS)
+    if champion is None or _are_same(champion, previous) or _since(champion) > _since(previous) > "":
+        return previous
+    last = _last_promoted(registry, name)
+    return previous if last is None or _are_same(last, champion) else last
+
+
+def _last_promoted(registry: Registry, name: str) -> RegisteredVersion | None:
+    """The version that a promotion or a rollback made champion last."""
+    return max(filter(_since, registry.versions(name)), key=_since, default=None)
+
+
+def _since(version: RegisteredVersion | None) -> str:
+    """When a promotion or a rollback made it champion; empty where none did. Sorts by time."""
+    return version.notes.get(SINCE_NOTE, "") if version else ""
+
+
+def _are_same(one: RegisteredVersion | None, other: RegisteredVersion | None) -> bool:
+    """Whether they are one version; what is noted on it may have changed."""
+    return (one and one.version) == (other and other.version)
+
+
+def _refuse_moved(registry: Registry, candidate: RegisteredVersion, judged: RegisteredVersion | None) -> None:
     """Raises RegistryError if the champion is no longer the one that the gates were judged against."""
-    now = registry.resolve(name, CHAMPION)
-    if (now and now.version) != (judged and judged.version):
-        raise RegistryError(f"the champion of {name} was moved while its candidate was judged; promote again")
+    if not _are_same(_predecessor(registry, candidate), judged):
+        raise RegistryError(f"the champion of {candidate.name} was moved while its candidate was judged; promote again")
 
 
 def _record_decision(registry: Registry, promotion: Promotion, champion: RegisteredVersion | None) -> None:
@@ -246,7 +285,7 @@ def _move_champion(registry: Registry, version: RegisteredVersion) -> None:
 
 def _record_champion(registry: Registry, version: RegisteredVersion, why: str) -> None:
     notes = {
-        "regulars.champion_since": datetime.now(UTC).isoformat(timespec="seconds"),
+        SINCE_NOTE: datetime.now(UTC).isoformat(timespec="milliseconds"),
         "regulars.champion_by": user(),
         "regulars.champion_why": why,
     }

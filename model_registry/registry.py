@@ -83,6 +83,15 @@ class Registry(Protocol):
         """
 
 
+def named_version(registry: Registry, name: str, reference: str) -> RegisteredVersion | None:
+    """The version with that number, or the one that carries that alias; None where nothing carries it.
+
+    Raises:
+        RegistryError: the registry fails, or has no version of that number.
+    """
+    return registry.get(name, reference) if reference.isdecimal() else registry.resolve(name, reference)
+
+
 def registered_bundle(registry: Registry, version: RegisteredVersion) -> Bundle:
     """The bundle of a version, downloaded and verified.
 

@@ -1,4 +1,4 @@
-"""The whole path on real shoppers: features, training, promotion, serving, scoring, and a promotion under load.
+"""The whole life of a model on real shoppers: train, audit, promote, serve, score, promote and roll back under load.
 
     ./dev demo [--keep]
 
@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,19 +23,22 @@ import pyarrow.parquet as pq
 
 from cli.console import out, table
 from cli.models import MODELS
+from cli.up import METRICS_PORT_OFFSET
+from examples.complete_journey.load import CALLERS, Load, inputs_of
 from features.project import load_project
+from model_registry.clearance import FAIL, INCONCLUSIVE, PASS, audit_verdict
 from model_registry.mlflow_registry import MlflowRegistry
+from model_registry.registry import CANDIDATE
 from services.client import CallError, ChurnClient, CltvClient, ClusteringClient, PropensityClient
 from services.core.service import load_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from examples.complete_journey.load import Features
     from model_registry.registry import RegisteredVersion
-    from services.client import AnyClient
 
-    Features = dict[str, float | str | None]
-
+HOST = "127.0.0.1"
 HERE = Path(__file__).parent
 DEMO = Path(".demo")
 PROJECT = DEMO / "regulars.toml"
@@ -45,90 +48,56 @@ SCORES = DEMO / "scores"
 FIRST_DATE, LATER_DATE = "2017-12-01", "2017-12-31"
 """Where the first training stands, and the second: 30 days, one horizon, later."""
 
-CALLERS = 4
-SWAP_SECONDS = 60.0
-"""How long the demo waits for a promotion to be served. It takes seconds; more is a failure."""
+SERVED = ("1", "2", "1")
+"""The versions that every caller hears, in this order."""
+
+FOLLOW_SECONDS = 60.0
+"""How long the demo waits until callers hear a version. It takes seconds; more is a failure."""
+
+VERDICTS = {
+    PASS: "Passed: no group comes off worse than the project tolerates.",
+    FAIL: "Failed: a group comes off worse than the project tolerates. It will not be promoted.",
+    INCONCLUSIVE: "Undecided: only 801 of 2,469 households told the grocer about themselves, and few of those leave.\n"
+    "This project allows a promotion without a passed audit; it never allows one with a failed audit.",
+}
+"""What an audit's verdict means here."""
 
 REGULARS = [sys.executable, "-m", "cli.main"]
 
 
-@dataclass
-class Load:
-    """Callers that score one household after another until they are stopped. `served` counts answers by version."""
-
-    target: str
-    households: list[tuple[str, Features]]
-    served: dict[str, int] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _threads: list[threading.Thread] = field(default_factory=list)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        self._threads = [threading.Thread(target=self._call, args=(start,)) for start in range(CALLERS)]
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join()
-
-    def _call(self, start: int) -> None:
-        with ChurnClient(self.target) as client:
-            inputs = inputs_of(client)
-            position = start
-            while not self._stop.is_set():
-                identifier, features = self.households[position % len(self.households)]
-                position += CALLERS
-                try:
-                    version = client.predict(identifier, inputs(features)).model_version.version
-                except CallError as error:
-                    with self._lock:
-                        self.failures.append(str(error))
-                else:
-                    with self._lock:
-                        self.served[version] = self.served.get(version, 0) + 1
-                # Leaves a core for training: this shows a swap, it does not measure speed.
-                time.sleep(0.005)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", action="store_true", help="leave the server up and say how to call it")
+    parser.add_argument("--keep", action="store_true", help="leave the servers up and say how to call them")
     options = parser.parse_args()
     began = time.perf_counter()
+    require_free_ports()
     shutil.rmtree(DEMO, ignore_errors=True)
     DEMO.mkdir()
     shutil.copy(HERE / "regulars.toml", PROJECT)
 
-    step("Features of every household, as of the first date")
+    step("Features", "Baskets become numbers: how long ago a household came, how often, what it spent.")
     regulars("features", "build", "--as-of", FIRST_DATE, "--out", CUSTOMERS)
-    step("Train all four models as of the first date, and promote them")
+    step("Train", "Each model learns from the past and is tested on later days. Its version is a candidate.")
     regulars("train", "all", "--as-of", FIRST_DATE)
+    step("Audit", "Does churn treat groups of households alike? No model sees age or income; the audit compares them.")
+    audit("churn")
+    step("Promote", "A candidate that passes every gate becomes champion.")
     for model in MODELS:
         regulars("promote", model)
-    step("Serve the champions, each in a process of its own")
+    step("Serve", "A server for each model follows its champion.")
     with up():
         households = read_households()
-        step("Score one household through each service")
+        step("Score one household", "One call to each server, as a page or a call centre would.")
         for show in (show_churn, show_propensity, show_value, show_cluster):
             show(*households[0])
-        step("Score every household through each service's stream")
+        step("Score every household", "A stream through each server, into a file.")
         for model in MODELS:
             regulars("score", model, "--input", CUSTOMERS, "--output", SCORES / model, "--target", target(model))
-        step(f"Train churn again {LATER_DATE}, and promote while {CALLERS} callers score without a pause")
-        load = Load(target("churn"), households)
-        with load.running(), ChurnClient(target("churn")) as client:
-            regulars("train", "churn", "--as-of", LATER_DATE)
-            regulars("promote", "churn")
-            swapped = wait_for_version(client, "2")
-            time.sleep(2)
+        load, seconds_back = promote_and_roll_back(households)
+        step("What is there now", "Both versions of churn stay, with their figures and what their audits came to.")
         regulars("models")
-        passed = swapped and not load.failures
-        report(load, swapped=swapped, seconds=time.perf_counter() - began)
+        passed = load.orders == {SERVED} and not load.failures
+        report(load, seconds_back=seconds_back, seconds=time.perf_counter() - began)
         if options.keep and passed:
             with ChurnClient(target("churn")) as client:
                 identifier, features = households[0]
@@ -136,19 +105,64 @@ def main() -> int:
     return 0 if passed else 1
 
 
-def step(title: str) -> None:
-    out.print(f"\n[bold]── {title}[/]")
+def promote_and_roll_back(households: list[tuple[str, Features]]) -> tuple[Load, float]:
+    """Churn a month later. Returns what its callers heard, and the seconds until a rollback had reached all of them."""
+    step("Train and audit again", f"A month has passed: version 2 of churn stands at {LATER_DATE}.")
+    regulars("train", "churn", "--as-of", LATER_DATE)
+    audit("churn")
+    load = Load(target("churn"), households)
+    with load.running():
+        load.wait_for("1", FOLLOW_SECONDS)
+        step("Promote under load", f"{CALLERS} callers score without a pause while version 2 takes over.")
+        regulars("promote", "churn", "--wait")
+        load.wait_for("2", FOLLOW_SECONDS)
+        step("Roll back under load", "Something is wrong with version 2? One command, and version 1 is back.")
+        began = time.perf_counter()
+        regulars("rollback", "churn", "--wait")
+        load.wait_for("1", FOLLOW_SECONDS)
+    return load, time.perf_counter() - began
 
 
-def regulars(*arguments: object, project: bool = True) -> None:
+def require_free_ports() -> None:
+    """Ends the demo before the training, which takes minutes, and not after it."""
+    ports = [load_service(model).PORT for model in MODELS]
+    for port in (*ports, *(port + METRICS_PORT_OFFSET for port in ports)):
+        try:
+            socket.create_server((HOST, port)).close()
+        except OSError:
+            sys.exit(f"port {port} of {HOST} is in use: end what uses it, such as another 'regulars up', and try again")
+
+
+def step(title: str, meaning: str) -> None:
+    out.print(f"\n[bold]── {title}[/]\n{meaning}")
+
+
+def regulars(*arguments: object) -> None:
     """Runs the command as a user would; a failure ends the demo with its status."""
-    words = [str(argument) for argument in arguments]
-    if project:
-        words += ["--project", str(PROJECT)]
-    out.print(f"[dim]$ regulars {' '.join(words)}[/]")
-    status = subprocess.run([*REGULARS, *words], check=False).returncode  # noqa: S603 - our own command
+    status = run(*arguments)
     if status:
         sys.exit(status)
+
+
+def run(*arguments: object) -> int:
+    """Runs the command and returns its status."""
+    words = [*map(str, arguments), "--project", str(PROJECT)]
+    out.print(f"[dim]$ regulars {' '.join(words)}[/]")
+    return subprocess.run([*REGULARS, *words], check=False).returncode  # noqa: S603 - our own command
+
+
+def audit(model: str) -> None:
+    """Audits the candidate and says what its verdict means; an audit that could not be made ends the demo."""
+    status = run("audit", "fairness", f"{model}@{CANDIDATE}")
+    candidate = registry().resolve(model, CANDIDATE)
+    verdict = audit_verdict(candidate) if candidate else ""
+    if not verdict:
+        sys.exit(status)
+    out.print(f"\n{VERDICTS[verdict]}")
+
+
+def registry() -> MlflowRegistry:
+    return MlflowRegistry(load_project(PROJECT).registry.tracking_uri)
 
 
 @contextmanager
@@ -170,7 +184,7 @@ def up() -> Iterator[None]:
 
 
 def target(model: str) -> str:
-    return f"127.0.0.1:{load_service(model).PORT}"
+    return f"{HOST}:{load_service(model).PORT}"
 
 
 def wait_until_served(model: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -193,21 +207,6 @@ def read_households() -> list[tuple[str, Features]]:
 def known(value: float | str | None) -> float | str | None:
     """NaN is how a file says missing; a request leaves the feature out."""
     return None if isinstance(value, float) and value != value else value  # noqa: PLR0124 - NaN alone differs from itself
-
-
-def wait_for_version(client: ChurnClient, version: str) -> bool:
-    deadline = time.monotonic() + SWAP_SECONDS
-    while time.monotonic() < deadline:
-        if client.get_model().model_version.version == version:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def inputs_of(client: AnyClient) -> Callable[[Features], Features]:
-    """Takes the inputs of the served model out of a row of features, which holds those of all models."""
-    names = {one.name for one in client.get_model().model.inputs}
-    return lambda features: {name: value for name, value in features.items() if name in names}
 
 
 def show_churn(identifier: str, features: Features) -> None:
@@ -245,24 +244,26 @@ def show_cluster(identifier: str, features: Features) -> None:
     out.print(f"it is one of segment {answer.cluster_id}, {answer.cluster_name} (RFM {scores})")
 
 
-def report(load: Load, *, swapped: bool, seconds: float) -> None:
-    registry = MlflowRegistry(load_project(PROJECT).registry.tracking_uri)
-    versions = [version for model in MODELS for version in registry.versions(model)[::-1]]
-    answers = ", ".join(f"{count:,} by version {version}" for version, count in sorted(load.served.items()))
+def report(load: Load, *, seconds_back: float, seconds: float) -> None:
+    opened = registry()
+    versions = [version for model in MODELS for version in opened.versions(model)[::-1]]
+    answers = ", ".join(f"{count:,} by version {version}" for version, count in sorted(load.answers.items()))
     rows = [
-        *((f"{version.name} {version.version}", figures(registry, version)) for version in versions),
+        *((f"{version.name} {version.version}", figures(opened, version)) for version in versions),
         *((f"{model} scores", scored(model)) for model in MODELS),
-        ("promotion under load", "served" if swapped else f"NOT served within {SWAP_SECONDS:.0f} s"),
-        ("requests during it", f"{sum(load.served.values()):,}: {answers}"),
+        ("calls under load", f"{load.answers.total():,}: {answers}"),
+        ("versions served", " and ".join(", then ".join(order) for order in sorted(load.orders))),
         ("failed", f"{len(load.failures)}" + (f", first: {load.failures[0]}" if load.failures else "")),
+        ("rollback", f"{seconds_back:.1f} s until version 1 answered every caller again"),
         ("whole demo", f"{seconds:.0f} s"),
         ("next", f".venv/bin/regulars models --project {PROJECT}"),
-        ("", f".venv/bin/regulars audit fairness churn@champion --project {PROJECT}"),
-        ("", f".venv/bin/regulars rollback churn --project {PROJECT}"),
+        ("", f".venv/bin/regulars promote churn --dry-run --project {PROJECT}"),
         ("", f".venv/bin/regulars up --project {PROJECT}"),
-        ("", f".venv/bin/mlflow ui --backend-store-uri sqlite:///{DEMO}/.regulars/mlflow.db"),
+        ("", f".venv/bin/regulars mlflow --project {PROJECT}"),
     ]
     table("demo", ("", ""), rows)
+    if load.orders != {SERVED}:
+        out.print(f"[red]every caller should have heard {', then '.join(SERVED)}[/]")
 
 
 def scored(model: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from model_registry.bundle import read_bundle
 from model_registry.evidence import EVIDENCE_FILE, Comparison, Evidence, Interval, Parity
 from model_registry.mlflow_registry import MlflowRegistry, open_client
-from model_registry.registry import RegisteredVersion, Registry, RegistryError
+from model_registry.registry import RegisteredVersion, Registry, RegistryError, named_version
 from tests.fakes.registry import FakeRegistry, FolderTracker
 from tests.support.bundles import GOLDEN_ROWS, SCHEMA, columns, make_bundle
 from training.core.tracking import MlflowTracker, RunRecord, Tracker
@@ -127,6 +127,17 @@ class TestRegistry:
             assert resolved is not None
             assert (resolved.version, resolved.aliases) == (version.version, ("champion",))
         assert place.registry.get("moved", first.version).aliases == ()
+
+    def test_a_version_is_named_by_its_alias_or_its_number(self, place: Place) -> None:
+        version = place.train("named")
+        place.registry.point("named", "champion", version.version)
+        by_alias, by_number = (named_version(place.registry, "named", one) for one in ("champion", version.version))
+        assert by_alias == by_number
+        assert by_alias is not None
+        assert by_alias.digest == version.digest
+        assert named_version(place.registry, "named", "candidate") is None
+        with pytest.raises(RegistryError, match="regulars models"):
+            named_version(place.registry, "named", ABSENT)
 
     def test_an_alias_is_removed_and_may_be_removed_twice(self, place: Place) -> None:
         version = place.train("removed")

@@ -132,6 +132,7 @@ def test_the_report_tells_figures_requirements_and_grade(capsys: pytest.CaptureF
         assert line in told.out.splitlines()
     assert "auc[tea] 0.8700 [0.8500, 0.8900]" in [" ".join(line.split()) for line in told.out.splitlines()]
     assert "warning: purchased[tea] is rare." in told.err
+    assert "report: model_card.html of run run" in told.err
 
 
 @pytest.mark.parametrize(

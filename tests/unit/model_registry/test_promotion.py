@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from model_registry.budget import Budget, Cost
 from model_registry.bundle import BundleError
-from model_registry.clearance import FAIL, INCONCLUSIVE, PASS, is_cleared, verdict_notes
+from model_registry.clearance import FAIL, INCONCLUSIVE, PASS, Waived, is_cleared, verdict_notes
 from model_registry.evidence import Comparison, Evidence, Interval, Parity, Requirement
 from model_registry.gates import (
     AUDIT,
@@ -20,7 +21,7 @@ from model_registry.gates import (
     Override,
     OverrideError,
 )
-from model_registry.promotion import OVERRIDES_NOTE, REPORT_NOTE, Demands, Promotion, promote, rollback
+from model_registry.promotion import OVERRIDES_NOTE, REPORT_NOTE, SINCE_NOTE, Demands, Promotion, promote, rollback
 from model_registry.registry import RegistryError
 from tests.fakes.registry import FakeRegistry
 from tests.support.bundles import SCHEMA, make_bundle
@@ -119,7 +120,7 @@ def test_who_promoted_when_and_why_is_written_on_the_version() -> None:
     decide(registry)
     notes = registry.notes["churn", "2"]
     assert notes["regulars.champion_why"] == "every gate passed"
-    assert notes["regulars.champion_since"]
+    assert notes[SINCE_NOTE]
     assert notes["regulars.champion_by"]
     assert notes[OVERRIDES_NOTE] == "none"
     assert is_cleared(registry.get("churn", "2"))
@@ -229,6 +230,24 @@ def test_the_audit_that_a_project_demands(rule: AuditRule, verdict: str, passes:
 def test_an_audit_that_is_missing_names_the_command() -> None:
     (gate,) = (gate for gate in decide(registry_with(audit="")).gates if gate.name == AUDIT)
     assert gate.figure == "not audited: run 'regulars audit fairness churn@candidate'"
+    registry = registry_with()
+    add(registry, "3", audit="")
+    (gate,) = (gate for gate in decide(registry, "3").gates if gate.name == AUDIT)
+    assert gate.figure == "not audited: run 'regulars audit fairness churn@3'"
+
+
+def audit_figure(waived: Waived) -> str:
+    registry = registry_with()
+    registry.record("churn", "2", verdict_notes(registry.get("churn", "2"), PASS, waived))
+    (gate,) = (gate for gate in decide(registry).gates if gate.name == AUDIT)
+    return f"{gate.figure} {gate.verdict}"
+
+
+def test_an_audit_that_hangs_on_a_waiver_passes_until_that_expires() -> None:
+    assert audit_figure(Waived(INCONCLUSIVE, date.max)) == "PASS, waived until 9999-12-31 pass"
+    assert audit_figure(Waived(INCONCLUSIVE, date(2026, 1, 1))) == (
+        "INCONCLUSIVE: a waiver expired on 2026-01-01, run 'regulars audit fairness churn@candidate' again FAIL"
+    )
 
 
 def test_the_audit_of_another_bundle_is_none() -> None:
@@ -369,16 +388,50 @@ def test_a_named_version_is_judged_instead_of_the_candidate() -> None:
     assert registry.alias("champion") == "3"
 
 
-def test_the_champion_again_moves_no_alias_and_may_be_served_from_then_on() -> None:
-    # As when somebody made it champion in MLflow's own pages.
+def test_the_champion_again_moves_no_alias() -> None:
     registry = registry_with()
-    add(registry, "1", audit="")
-    registry.notes.pop(("churn", "1"))
-    assert not is_cleared(registry.get("churn", "1"))
-    assert decide(registry, "1", demands=Demands(AuditRule.OPTIONAL)).moved
+    decide(registry)
+    registry.moves.clear()
+    assert decide(registry).moved
     assert registry.moves == []
+    assert registry.alias("previous") == "1"
+
+
+def moved_by_hand(candidate: Evidence | None = None, audit: str = PASS) -> FakeRegistry:
+    """Versions 0 and 1 were promoted, one after the other; somebody then moved the alias to version 2."""
+    registry = registry_with(candidate, audit)
+    for version in ("0", "1"):
+        registry.record("churn", version, {SINCE_NOTE: f"2026-01-0{version}T00:00:00.000+00:00"})
+    registry.place("champion", "2")
+    return registry
+
+
+def test_who_was_made_champion_by_hand_is_judged_against_the_last_that_was_promoted() -> None:
+    worse = replace(evidence(), champion=Comparison("champion", "auc", WORSE))
+    assert failing(decide(moved_by_hand(worse))) == ["not worse than the champion"]
+    assert failing(decide(moved_by_hand(evidence(against="0")))) == ["not worse than the champion"]
+
+
+def test_who_was_made_champion_by_hand_and_is_promoted_can_be_rolled_back_and_be_served() -> None:
+    registry = moved_by_hand(audit="")
+    assert not is_cleared(registry.get("churn", "2"))
+    assert decide(registry, demands=Demands(AuditRule.OPTIONAL)).moved
+    assert is_cleared(registry.get("churn", "2"))
+    assert SINCE_NOTE in registry.notes["churn", "2"]
+    assert (registry.alias("champion"), registry.alias("previous")) == ("2", "1")
+
+
+def test_who_was_made_champion_by_hand_breaks_no_callers_unknowingly(demanding: FakeRegistry) -> None:
+    demanding.record("churn", "1", {SINCE_NOTE: "2026-01-01T00:00:00.000+00:00"})
+    demanding.place("champion", "2")
+    assert failing(decide(demanding)) == [CALLERS]
+
+
+def test_who_was_made_champion_by_hand_before_anybody_was_promoted_is_the_first_version() -> None:
+    registry = registry_with()
+    assert decide(registry, "1").moved
     assert registry.alias("previous") == "0"
-    assert is_cleared(registry.get("churn", "1"))
+    assert SINCE_NOTE in registry.notes["churn", "1"]
 
 
 def test_another_version_with_the_bundle_of_the_champion_needs_no_comparison() -> None:
@@ -434,7 +487,7 @@ def test_a_champion_moved_at_the_same_time_is_noticed() -> None:
     registry.on_point = lambda alias: registry.place("champion", "0") if alias == "champion" else None
     with pytest.raises(RegistryError, match="somebody else moved it"):
         decide(registry)
-    assert "regulars.champion_since" not in registry.notes["churn", "2"]
+    assert SINCE_NOTE not in registry.notes["churn", "2"]
 
 
 def test_a_failure_between_the_two_moves_leaves_the_champion() -> None:
@@ -499,6 +552,18 @@ def test_a_rollback_undoes_a_promotion() -> None:
     decide(registry)
     rollback(registry, "churn")
     assert (registry.alias("champion"), registry.alias("previous")) == ("1", "2")
+
+
+def test_a_rollback_after_somebody_moved_the_alias_by_hand_goes_to_the_last_that_was_promoted() -> None:
+    registry = moved_by_hand()
+    assert rollback(registry, "churn").version == "1"
+    assert (registry.alias("champion"), registry.alias("previous")) == ("1", "2")
+    registry.place("champion", "0")
+    assert rollback(registry, "churn").version == "1"
+    # What a rollback leaves, too, that stopped half way: another one must not go forward again.
+    registry.place("champion", "0")
+    with pytest.raises(RegistryError, match="champion and previous"):
+        rollback(registry, "churn")
 
 
 def test_a_rollback_without_a_previous_champion_is_refused() -> None:
