@@ -1,6 +1,6 @@
 """Runs the benchmarks and writes `benchmarks/RESULTS.md`.
 
-./dev bench [features] [training] [serving]
+./dev bench [features] [training] [serving] [instrumentation]
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.harness import cores
+
 if TYPE_CHECKING:
     from benchmarks.harness import Figure
 
-BENCHMARKS = ("features", "training", "serving")
+BENCHMARKS = ("features", "training", "serving", "instrumentation")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("grpcio", "protobuf", "onnxruntime", "lightgbm", "duckdb", "ibis-framework", "numpy")
 
@@ -44,12 +46,6 @@ def heading() -> str:
         "what a bar is set on.\n\n"
         f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {cores()}, Python {platform.python_version()}, {packages}.\n"
     )
-
-
-def cores() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(models)} x {models[0]}"
 
 
 def section(name: str, figures: list[Figure]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -42,10 +43,13 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server = FloorServer("churn", Settings.from_environment())
-    server.start()
-    print(server.port, flush=True)
+    server.load()
+    while not server.is_ready:
+        time.sleep(0.01)
+    print(server.listen(), flush=True)
     stop.wait()
     server.drain()
+    server.close()
 
 
 if __name__ == "__main__":

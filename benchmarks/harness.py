@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,3 +33,10 @@ def median_seconds(work: Callable[[], object], rounds: int = 5, warm_ups: int = 
         work()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def cores() -> str:
+    """The machine's processors, e.g. `2 x AMD EPYC`."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(models)} x {models[0]}"

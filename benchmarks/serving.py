@@ -27,6 +27,7 @@ from benchmarks.harness import Figure
 from benchmarks.model import SCHEMA, customers, release_benchmark_model
 from model_registry.servable import Servable
 from regulars.churn.v1 import churn_pb2
+from regulars.open_inference.v2 import open_inference_pb2
 from services.client import ChurnClient, customer, customer_table
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from model_registry.bundle import Bundle
+    from model_registry.columns import Columns
 
 ROOT = Path(__file__).parent.parent
 SERVING_PYTHON = ROOT / ".venv-serving" / "bin" / "python"
@@ -44,6 +46,7 @@ BATCH_ROWS = 1000
 STARTS = 5
 
 CHURN = "/regulars.churn.v1.ChurnService"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 NAMES = [feature.name for feature in SCHEMA.features]
 
 
@@ -56,7 +59,7 @@ def measure() -> list[Figure]:
         with floor_server(bundles) as port:
             check_answers(f"127.0.0.1:{port}", bundle)
             load = Load(port, Path(folder))
-            figures = [*unary(load, connections=1), *unary(load, connections=8), *batch(load, bundles)]
+            figures = [*unary(load, connections=1), *unary(load, connections=8), *batch(load, bundles), *tensors(load)]
         return [*figures, *start_up(bundles)]
 
 
@@ -74,6 +77,8 @@ class Load:
         self._write("empty", b"")
         self._write("row", churn_pb2.PredictChurnRequest(customer=one))
         self._write("batch", churn_pb2.BatchPredictChurnRequest(customers=many))
+        self._write("row of tensors", tensor_request(rows.slice(0, 1)))
+        self._write("batch of tensors", tensor_request(rows))
 
     def rate(self, method: str, body: str, requests: int, connections: int) -> float:
         """Requests per second, one in flight on each connection."""
@@ -122,6 +127,34 @@ def batch(load: Load, bundles: Path) -> list[Figure]:
         Figure(f"BatchPredictChurn, {BATCH_ROWS:,} rows", statistics.median(served), "requests/s", note=spread(served)),
         Figure("BatchPredictChurn / bare session.run", ratio, "ratio", bar=">= 0.85"),
     ]
+
+
+def tensors(load: Load) -> list[Figure]:
+    """The Open Inference Protocol against the model's own service, for the same customers."""
+    figures = []
+    for method, body, requests, bar in (
+        ("PredictChurn", "row", 4000, ">= 0.8"),
+        ("BatchPredictChurn", "batch", 150, ">= 0.95"),
+    ):
+        own, foreign = [], []
+        for _ in range(ROUNDS):
+            own.append(load.rate(f"{CHURN}/{method}", body, requests, 1))
+            foreign.append(load.rate(INFER, f"{body} of tensors", requests, 1))
+        ratio = statistics.median(rate / floor for rate, floor in zip(foreign, own, strict=True))
+        figures += [
+            Figure(f"ModelInfer, {body}", statistics.median(foreign), "requests/s", note=spread(foreign)),
+            Figure(f"ModelInfer / {method}", ratio, "ratio", bar=bar),
+        ]
+    return figures
+
+
+def tensor_request(rows: Columns) -> open_inference_pb2.ModelInferRequest:
+    """Every feature as raw bytes, as Triton's client sends them."""
+    request = open_inference_pb2.ModelInferRequest(model_name="churn")
+    for name, values in zip(NAMES, rows.numeric.T, strict=True):
+        request.inputs.add(name=name, datatype="FP32", shape=[len(rows)])
+        request.raw_input_contents.append(values.tobytes())
+    return request
 
 
 def bare_run(bundles: Path, runs: int) -> float:
@@ -176,10 +209,10 @@ def floor_server(bundles: Path) -> Iterator[int]:
 
 
 @contextmanager
-def server_process(command: list[str], bundles: Path) -> Iterator[subprocess.Popen[str]]:
+def server_process(command: list[str], bundles: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         command,
-        env={**environment(), "REGULARS_BUNDLES": str(bundles)},
+        env={**environment(), "REGULARS_BUNDLES": str(bundles), **variables},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

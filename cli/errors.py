@@ -15,6 +15,7 @@ _EXPECTED = (
     ("model_registry.servable", "ScoringError"),
     ("services.core.settings", "SettingsError"),
     ("services.client.errors", "CallError"),
+    ("services.client.security", "SecurityError"),
     ("services.batch.engines", "TableRefusedError"),
     ("services.batch.customers", "InputError"),
     ("services.batch.job", "ScoresChangedError"),

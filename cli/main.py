@@ -133,15 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     up = _command(commands, "up", "up", "sync and serve every model that has a champion", "registry")
     _with_project(up)
 
-    score = _command(commands, "score", "score", "score a file of customers into a folder", "batch")
-    _with_model(score)
-    score.add_argument("--input", type=Path, required=True, metavar="FILE", help="Parquet or CSV with customer_id")
-    score.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores.parquet goes")
-    score.add_argument(
-        "--bundles", type=Path, metavar="DIR", help="score here, with the bundle released in this folder"
-    )
-    score.add_argument("--target", metavar="HOST:PORT", help="score through this running server")
-    _with_project(score)
+    _add_token(commands)
+    _add_score(commands)
 
     _add_audits(commands)
 
@@ -183,6 +176,34 @@ def _add_promote(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _with_registry(promote)
 
 
+def _add_token(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    token = _command(commands, "token", "tokens", "make a token that servers accept, and print it once")
+    token.add_argument("name", metavar="NAME", help="whose it is, as logs and metrics show it")
+    token.add_argument(
+        "--role", choices=["score", "admin"], required=True, help="what it allows: scoring, or reflection too"
+    )
+    token.add_argument("--file", type=Path, metavar="F", help="file of tokens to add it to (default: $REGULARS_TOKENS)")
+
+
+def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    score = _command(commands, "score", "score", "score a file of customers into a folder", "batch")
+    _with_model(score)
+    score.add_argument("--input", type=Path, required=True, metavar="FILE", help="Parquet or CSV with customer_id")
+    score.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores.parquet goes")
+    score.add_argument(
+        "--bundles", type=Path, metavar="DIR", help="score here, with the bundle released in this folder"
+    )
+    score.add_argument("--target", metavar="HOST:PORT", help="score through this running server")
+    for name, meaning in (
+        ("ca", "authorities of the server's certificate, PEM: speak TLS"),
+        ("certificate", "certificate to show to the server, PEM"),
+        ("key", "its private key, PEM"),
+        ("token", "file that holds the token to call with"),
+    ):
+        score.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"with --target: {meaning}")
+    _with_project(score)
+
+
 def _add_mlflow(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     mlflow = _command(commands, "mlflow", "mlflow", "run an MLflow server for this project", "registry")
     mlflow.add_argument("--backend", default="", metavar="URI", help="its database (default: the project's)")
@@ -206,7 +227,9 @@ def _add_audits(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     drift = _command(
         audits, "drift", "audit", "compare today's customers with a model's own; exit status 0 is STABLE", "training"
     )
-    drift.add_argument("target", metavar="MODEL[@ALIAS]", help="for example churn (its champion) or churn@candidate")
+    drift.add_argument(
+        "target", metavar="MODEL[@ALIAS]", help="for example churn (its champion), churn@candidate, or churn@7"
+    )
     drift.add_argument(
         "--input", type=Path, required=True, metavar="FILE", help="features, as 'regulars features build' writes them"
     )
@@ -219,7 +242,9 @@ def _add_audits(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     fairness = _command(
         audits, "fairness", "audit", "compare how groups of customers come off; exit status 0 is PASS", "training"
     )
-    fairness.add_argument("target", metavar="MODEL[@ALIAS]", help="for example churn (its candidate) or churn@champion")
+    fairness.add_argument(
+        "target", metavar="MODEL[@ALIAS]", help="for example churn (its candidate), churn@champion, or version churn@7"
+    )
     _with_as_of(fairness, "answers have closed by this date (default: the end of the data)")
     fairness.add_argument("--out", type=Path, metavar="DIR", help="write the report here too")
     _with_publishing(fairness)

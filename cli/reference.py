@@ -1,40 +1,51 @@
-"""Writes the reference tables of README.md anew out of the code that they describe: `python -m cli.reference`.
+"""Writes the reference tables of the documentation anew out of the code that they describe: `python -m cli.reference`.
 
-Each stands between two markers, `<!-- settings -->` and `<!-- /settings -->`; the rest of the file is left alone.
+Each stands between two markers, `<!-- settings -->` and `<!-- /settings -->`; the rest of its file is left alone.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from features.project import project_reference
-from services.core import errors, settings
+from services.core import errors, metrics, settings
 
-README = Path(__file__).parents[1] / "README.md"
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
-REFERENCES = {
+ROOT = Path(__file__).parents[1]
+
+REFERENCES: dict[str, Callable[[], str]] = {
     "project keys": project_reference,
     "settings": settings.reference,
     "errors": errors.reference,
+    "metrics": metrics.reference,
 }
+
+DOCUMENTS = {
+    ROOT / "README.md": ("project keys", "settings", "errors"),
+    ROOT / "docs" / "metrics.md": ("metrics",),
+}
+"""Which tables stand where."""
 
 
 def section(name: str) -> str:
-    """A table with its markers, as it stands in README.md."""
+    """A table with its markers, as it stands in its document."""
     return f"<!-- {name} -->\n\n{REFERENCES[name]().strip()}\n\n<!-- /{name} -->"
 
 
-def refresh(text: str) -> str:
-    """The text with every section anew.
+def refresh(text: str, names: Iterable[str]) -> str:
+    """The text with these sections anew.
 
     Raises:
         ValueError: a marker does not stand there exactly once, or its end stands before it.
     """
-    for name in REFERENCES:
+    for name in names:
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-            raise ValueError(f"{begin} and, after it, {end} must each stand once in {README.name}")
+            raise ValueError(f"{begin} and, after it, {end} must each stand there once")
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
         text = before + section(name) + after
@@ -42,7 +53,8 @@ def refresh(text: str) -> str:
 
 
 def main() -> int:
-    README.write_text(refresh(README.read_text()))
+    for document, names in DOCUMENTS.items():
+        document.write_text(refresh(document.read_text(), names))
     return 0
 
 

@@ -18,7 +18,7 @@ from regulars.scoring.v1 import scoring_pb2
 from services.batch import job
 from services.batch.customers import read_batches
 from services.batch.engines import score_locally, score_remotely
-from services.client import load_client
+from services.client import Security, load_client
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +33,8 @@ def score(options: argparse.Namespace) -> int:
         raise CommandError("give --target to score through a server, or --bundles to score here; not both")
     versions: set[str] = set()
     if options.target:
-        with load_client(options.model)(options.target) as client:
+        security = Security(ca=options.ca, certificate=options.certificate, key=options.key, token=options.token)
+        with load_client(options.model)(options.target, security) as client:
             schema = _served_schema(client, options.model)
             summary = _run(options, schema, partial(score_remotely, client, schema, versions=versions), versions)
     else:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -21,11 +19,13 @@ from model_registry.registry import CHAMPION, RegistryError
 from model_registry.release import read_release
 from model_registry.sync import follow, sync_once
 from services.core import logs
+from services.core.child import start_child
 from services.core.service import load_service
 from services.core.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     import argparse
+    import subprocess
     from pathlib import Path
 
     from model_registry.registry import Registry
@@ -42,12 +42,10 @@ def up(options: argparse.Namespace) -> int:
     registry = MlflowRegistry(project.registry.tracking_uri, must_exist=True)
     bundles = project.registry.bundles
     allow_unaudited = allows_unaudited(project)
-    ready = [model for model in MODELS if registry.resolve(model, CHAMPION) is not None]
+    ready = _prepare(registry, bundles, allow_unaudited=allow_unaudited)
     absent = [model for model in MODELS if model not in ready]
     if not ready:
         raise CommandError("no model has a champion yet; run 'regulars train all', then 'regulars promote MODEL'")
-    for model in ready:
-        _sync(registry, model, bundles, allow_unaudited=allow_unaudited)
     logs.configure("INFO")
     stop = StopSignal()
     stopped = threading.Event()
@@ -80,6 +78,21 @@ def up(options: argparse.Namespace) -> int:
             server.wait()
 
 
+def _prepare(registry: Registry, bundles: Path, *, allow_unaudited: bool) -> list[str]:
+    """Syncs the models that have a champion, and names them; where the registry fails, those released here before."""
+    try:
+        ready = [model for model in MODELS if registry.resolve(model, CHAMPION) is not None]
+    except RegistryError as error:
+        released = [model for model in MODELS if read_release(bundles, model) is not None]
+        if not released:
+            raise
+        err.print(f"[yellow]serving what was released last:[/] {escape(str(error))}")
+        return released
+    for model in ready:
+        _sync(registry, model, bundles, allow_unaudited=allow_unaudited)
+    return ready
+
+
 def _sync(registry: Registry, model: str, bundles: Path, *, allow_unaudited: bool) -> None:
     """A champion that cannot be had is no reason to serve nothing where the last release still is."""
     try:
@@ -98,10 +111,7 @@ def _start(model: str, bundles: Path) -> subprocess.Popen[bytes]:
         "REGULARS_PORT": str(port),
         "REGULARS_METRICS_PORT": str(port + METRICS_PORT_OFFSET),
     }
-    # A session of its own: Ctrl-C reaches this process alone, which then drains the servers.
-    return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "services.core", model], env={**os.environ, **own}, start_new_session=True
-    )
+    return start_child(model, environment={**os.environ, **own})
 
 
 def metrics_page(model: str) -> str:

@@ -6,6 +6,7 @@ scores) and `SHA256SUMS`. Its digest, the SHA-256 of `SHA256SUMS`, names it ever
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -167,19 +168,35 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(manifest, files[MODEL_FILE], golden, _sha256(files[SUMS_FILE]))
 
 
+def read_regular(path: Path, largest: int) -> bytes:
+    """The content of a file that is one, and no more of it than `largest` bytes and another.
+
+    Raises:
+        OSError: it cannot be read, or it is a link, which could lead anywhere, or a pipe, which could wait for ever.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(largest + 1)
+    finally:
+        os.close(descriptor)
+
+
+def why_unreadable(error: OSError) -> str:
+    """What was the matter with `read_regular`, and what to do about it."""
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return f"({error.strerror}); let uid {os.getuid()} read it"
+    reason = "a link" if error.errno == errno.ELOOP else error.strerror
+    return f"({reason}); sync the bundle again"
+
+
 def _read_file(folder: Path, name: str) -> bytes:
     try:
-        # A link could lead out of the folder, and opening a pipe would wait for somebody to write.
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise BundleError(f"{folder}: cannot read {name} (not a file); sync the bundle again")
-            with open(descriptor, "rb", closefd=False) as file:
-                content = file.read(LARGEST_BYTES[name] + 1)
-        finally:
-            os.close(descriptor)
+        content = read_regular(folder / name, LARGEST_BYTES[name])
     except OSError as error:
-        raise BundleError(f"{folder}: cannot read {name} ({error.strerror}); sync the bundle again") from error
+        raise BundleError(f"{folder}: cannot read {name} {why_unreadable(error)}") from error
     if len(content) > LARGEST_BYTES[name]:
         raise BundleError(f"{folder}: {name} holds more than {LARGEST_BYTES[name]:,} bytes; train a smaller model")
     return content

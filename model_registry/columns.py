@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -81,6 +82,17 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.statuses)
+
+    @classmethod
+    def of_one(cls, score: Score, outputs: Collection[str]) -> Scores:
+        """The scores of a single customer; `outputs` are the names of all."""
+        return cls(
+            statuses=np.array([score.status], np.uint8),
+            values={name: np.array([score.values.get(name, math.nan)], np.float32) for name in outputs},
+            percentiles={name: np.array([score.percentiles.get(name, math.nan)], np.float32) for name in outputs},
+            bands={name: np.array([score.bands.get(name, -1)], np.int8) for name in outputs},
+            warnings=tuple(ColumnWarning(kind, feature, np.zeros(1, np.intp)) for kind, feature in score.warnings),
+        )
 
     @classmethod
     def concatenate(cls, parts: list[Scores]) -> Scores:

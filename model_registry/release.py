@@ -15,9 +15,11 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from model_registry.bundle import BundleError, read_bundle
+from model_registry.bundle import BundleError, read_bundle, read_regular, why_unreadable
 
 RELEASE_FILE = "release.json"
+LARGEST_BYTES = 2**12
+"""Of `release.json`. What is longer is cut off, and then says nothing readable."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ def read_release(bundles: Path, model: str) -> Release | None:
     """
     path = bundles / model / RELEASE_FILE
     try:
-        release = Release(**json.loads(path.read_bytes()))
+        release = Release(**json.loads(read_regular(path, LARGEST_BYTES)))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise BundleError(f"{path}: cannot be read; sync {model} again") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read {why_unreadable(error)}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BundleError(f"{path}: says nothing readable; sync {model} again") from error
     if not all(isinstance(value, str) for value in asdict(release).values()) or not release.digest.isalnum():
         raise BundleError(f"{path}: its digest is no digest; sync {model} again")
     return release

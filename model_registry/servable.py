@@ -10,6 +10,7 @@ sum the trees in one order.
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 GOLDEN_TOLERANCE = 1e-5
 """Largest deviation, absolute and relative, of a replayed golden score: processors differ in the last bits."""
+
+REPLAY_SECONDS = 5.0
+"""What a bundle may take for its golden rows. Its own are some fifty, and take milliseconds; promotion is stricter."""
 
 SLICE_ROWS = 1000
 """Rows scored in one run of the graph. Larger slices gain nothing and hold a core for longer."""
@@ -94,8 +98,10 @@ class Servable:
             values[name], percentiles[name], bands[name] = reading.read(raw, outside)
         return Scores(statuses, values, percentiles, bands, self._ranges.warnings(columns))
 
-    def run(self, columns: Columns) -> list[NDArray[np.float32]]:
+    def run(self, columns: Columns, options: ort.RunOptions | None = None) -> list[NDArray[np.float32]]:
         """Runs the bare graph: one array (N,) for each output, population rules not applied.
+
+        `options` are the runtime's, by which another thread may end the run.
 
         Raises:
             ScoringError: the graph failed.
@@ -104,7 +110,7 @@ class Servable:
         if self.schema.categorical:
             feed["categorical"] = columns.categorical
         try:
-            results = self._session.run(self._output_names, feed)
+            results = self._session.run(self._output_names, feed, options)
         except Exception as error:
             raise ScoringError("the graph failed on these customers") from error
         return [result.reshape(-1) for result in results]
@@ -113,14 +119,24 @@ class Servable:
         """Scores the golden rows and compares them with what the bundle expects; this also warms the graph up.
 
         Raises:
-            BundleError: the first output that deviates by more than `GOLDEN_TOLERANCE`.
+            BundleError: the first output that deviates by more than `GOLDEN_TOLERANCE`, or the graph takes longer than
+                `REPLAY_SECONDS`.
         """
-        if not len(self._golden.columns):
+        rows = len(self._golden.columns)
+        if not rows:
             raise BundleError("the bundle has no golden rows to check its graph by; retrain")
+        options = ort.RunOptions()
+        patience = threading.Timer(REPLAY_SECONDS, setattr, (options, "terminate", True))
+        patience.start()
         try:
-            replayed = self.run(self._golden.columns)
+            replayed = self.run(self._golden.columns, options)
         except ScoringError as error:
+            if options.terminate:
+                slow = f"the graph takes more than {REPLAY_SECONDS:g} s for {rows} golden rows; train a smaller model"
+                raise BundleError(slow) from error
             raise BundleError("the graph fails on the bundle's golden rows; retrain") from error
+        finally:
+            patience.cancel()
         for name, values in zip(self._output_names, replayed, strict=True):
             expected = self._golden.expected[name]
             if values.shape != expected.shape or not np.allclose(

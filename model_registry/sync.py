@@ -131,6 +131,8 @@ def _explained(registry: Registry, version: RegisteredVersion, bundles: Path) ->
         if error.errno in FULL:
             raise _too_full(registry, version, bundles) from error
         remedy = f"let uid {os.getuid()} write there, or name another folder"
+        if error.errno == errno.EFBIG:
+            remedy = "let this process write larger files (ulimit -f)"
         raise FolderError(f"{bundles} cannot be written ({error.strerror or error}); {remedy}") from error
 
 

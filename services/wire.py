@@ -7,7 +7,7 @@ costs thirty nanoseconds a value.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,13 @@ def fill(message: Message, columns: Mapping[str, Column]) -> None:
     message.MergeFromString(b"".join(parts))
 
 
+def payload(message: Message, name: str, length: int) -> bytes | None:
+    """The values of a packed field, as they lie on the wire, if they are that many bytes and all the message holds."""
+    head, data = _head(message.DESCRIPTOR, name, length), message.SerializeToString()
+    whole = len(data) == len(head) + length and data.startswith(head)
+    return data[len(head) :] if whole else None
+
+
 def move_ids(customers: CustomerTable, answer: Message) -> None:
     """Moves the ids of a table into its answer, and leaves the table empty.
 
@@ -63,8 +70,17 @@ def move_ids(customers: CustomerTable, answer: Message) -> None:
 @cache
 def _field(message: Descriptor, name: str) -> tuple[bytes, Callable[[NDArray[Any]], bytes]]:
     """Tag and encoding of a packed field."""
-    field = message.fields_by_name[name]
-    return _varint(field.number << 3 | _LENGTH_DELIMITED), _ENCODINGS[field.type]
+    return _tag(message, name), _ENCODINGS[message.fields_by_name[name].type]
+
+
+@lru_cache(maxsize=256)  # callers choose the length
+def _head(message: Descriptor, name: str, length: int) -> bytes:
+    return _tag(message, name) + _varint(length)
+
+
+@cache
+def _tag(message: Descriptor, name: str) -> bytes:
+    return _varint(message.fields_by_name[name].number << 3 | _LENGTH_DELIMITED)
 
 
 def _floats(values: NDArray[Any]) -> bytes:

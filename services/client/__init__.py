@@ -6,6 +6,7 @@ from services.client.cltv import CltvClient
 from services.client.clustering import ClusteringClient
 from services.client.errors import CallError
 from services.client.propensity import PropensityClient
+from services.client.security import Security, SecurityError
 from services.client.tables import customer, customer_table
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "ClusteringClient",
     "PropensityClient",
     "ScoringClient",
+    "Security",
+    "SecurityError",
     "customer",
     "customer_table",
     "load_client",

@@ -11,6 +11,7 @@ import grpc
 from regulars.scoring.v1 import scoring_pb2, scoring_pb2_grpc
 from services.client.channel import open_channel
 from services.client.errors import CallError
+from services.client.security import UNSECURED, Security
 from services.client.stream import Answer, TableStream
 from services.client.tables import customer
 from services.methods import methods_of
@@ -40,9 +41,14 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
     SERVICE: ClassVar[str]
     """The service's full name in the proto."""
 
-    def __init__(self, target: str) -> None:
-        """`target` is `host:port` or any other target that gRPC knows."""
-        self._channel = open_channel(target)
+    def __init__(self, target: str, security: Security = UNSECURED) -> None:
+        """`target` is `host:port` or any other target that gRPC knows.
+
+        Raises:
+            SecurityError: the security cannot be had; also at a call, when its token cannot be read.
+        """
+        self._security = security
+        self._channel = open_channel(target, security)
         self._model = scoring_pb2_grpc.ModelServiceStub(self._channel)
         self._methods = methods_of(self.SERVICE)
         one, batch, stream = self._methods.one, self._methods.batch, self._methods.stream
@@ -64,7 +70,9 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
 
     def get_model(self, deadline: float = DEADLINE_SECONDS) -> scoring_pb2.GetModelResponse:
         """Describes the served model."""
-        response: scoring_pb2.GetModelResponse = _call(self._model.GetModel, scoring_pb2.GetModelRequest(), deadline)
+        response: scoring_pb2.GetModelResponse = self._call(
+            self._model.GetModel, scoring_pb2.GetModelRequest(), deadline
+        )
         return response
 
     def predict(
@@ -72,12 +80,12 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
     ) -> One:
         """Scores one customer; `deadline` in seconds."""
         request = self._methods.one.request(customer=customer(identifier, features))
-        response: One = _call(self._one, request, deadline)
+        response: One = self._call(self._one, request, deadline)
         return response
 
     def batch_predict(self, customers: scoring_pb2.CustomerTable, deadline: float = BATCH_DEADLINE_SECONDS) -> Batch:
         """Scores a table, all or none; `deadline` in seconds."""
-        response: Batch = _call(self._batch, self._methods.batch.request(customers=customers), deadline)
+        response: Batch = self._call(self._batch, self._methods.batch.request(customers=customers), deadline)
         return response
 
     def stream_predict(self, tables: Iterable[scoring_pb2.CustomerTable]) -> Iterator[Streamed]:
@@ -87,9 +95,18 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
         """
         request = self._methods.stream.request
         stream: TableStream[Any, Streamed] = TableStream(
-            self._stream, lambda sequence, table: request(sequence=sequence, customers=table), tables
+            self._open_stream, lambda sequence, table: request(sequence=sequence, customers=table), tables
         )
         return stream.answers()
+
+    def _call(self, method: Callable[..., Any], request: object, deadline: float) -> Any:  # noqa: ANN401 - any method's response
+        try:
+            return method(request, timeout=deadline, metadata=self._security.metadata())
+        except grpc.RpcError as error:
+            raise CallError.from_rpc(error) from error
+
+    def _open_stream(self, requests: Iterator[Any]) -> Any:  # noqa: ANN401 - gRPC's call
+        return self._stream(requests, metadata=self._security.metadata())
 
     @staticmethod
     @abstractmethod
@@ -109,10 +126,3 @@ def load_client(model: str) -> type[AnyClient]:
     module = importlib.import_module(f"services.client.{model}")
     client: type[AnyClient] = getattr(module, f"{model.capitalize()}Client")
     return client
-
-
-def _call(method: Callable[..., Any], request: object, deadline: float) -> Any:  # noqa: ANN401 - any method's response
-    try:
-        return method(request, timeout=deadline)
-    except grpc.RpcError as error:
-        raise CallError.from_rpc(error) from error

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-import grpc
+from services.client.security import UNSECURED
+
+if TYPE_CHECKING:
+    import grpc
+
+    from services.client.security import Security
 
 MAX_ATTEMPTS = 5
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -16,25 +22,31 @@ SERVICE_CONFIG = {
     "methodConfig": [
         {
             "name": [{}],
-            # A draining or restarting server answers UNAVAILABLE, and another replica takes the call. Saturation
-            # is RESOURCE_EXHAUSTED and never retried: that would feed the overload.
+            # What the server's table of errors says may be tried again. A draining, restarting or dead server is
+            # UNAVAILABLE, and another takes the call: the waits are short at first and together outlast a restart.
+            # A saturated one is RESOURCE_EXHAUSTED and says how long to wait, which gRPC does. CANCELLED, which here no
+            # caller asked for, is gRPC's own answer to calls that reach a server as it ends.
             "retryPolicy": {
                 "maxAttempts": MAX_ATTEMPTS,
                 "initialBackoff": "0.05s",
                 "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
             },
         }
     ],
-    # Stops retrying while most calls fail.
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    # A failed attempt costs one token, an answered call gives a tenth back; below half of them nothing is retried. So
+    # retries add a tenth to the load of a server that goes on refusing, and the hundreds of calls that one dead server
+    # takes along are still made again. More tokens gRPC does not allow.
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
 }
 
 
 CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # A request beyond it would not be made again; gRPC's own limit is a quarter of a MiB, and tables are larger.
+    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
     # No faster than the server's minimum ping interval.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -44,6 +56,10 @@ CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
 )
 
 
-def open_channel(target: str) -> grpc.Channel:
-    """A channel to `host:port` (or any gRPC target) without transport security."""
-    return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+def open_channel(target: str, security: Security = UNSECURED) -> grpc.Channel:
+    """A channel to `host:port` or any other target that gRPC knows.
+
+    Raises:
+        SecurityError: the security cannot be had.
+    """
+    return security.open_channel(target, CHANNEL_OPTIONS)

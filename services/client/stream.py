@@ -23,6 +23,9 @@ WINDOW = 8
 FIRST_BACKOFF_SECONDS = 0.5
 """The wait after the first break; it doubles with each. All of them together outlast a server's restart."""
 
+_MENDED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What sending again to another server mends. Nobody cancels here: a server does, when its time to drain is over."""
+
 
 class Answer(Protocol):
     """A response that carries the sequence number of its request."""
@@ -70,7 +73,7 @@ class TableStream(Generic[Request, Response]):
                 except grpc.RpcError as error:
                     self._close()
                     failures += 1
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE or failures == MAX_ATTEMPTS:
+                    if error.code() not in _MENDED or failures == MAX_ATTEMPTS:
                         raise CallError.from_rpc(error) from error
                     self._sleep(FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
                 else:

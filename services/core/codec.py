@@ -5,35 +5,25 @@ Violations name the path in the request and what is wrong, never the value.
 
 from __future__ import annotations
 
-import json
 import math
 from array import array
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from model_registry.columns import MISSING_CATEGORY, Columns
-from services.core.errors import INVALID, MAX_VIOLATIONS, Refusal, Violation
+from services.core.errors import INVALID, Refusal, Violation
+from services.core.violations import MOST_COLUMNS, Requirements, listed, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from model_registry.schema import Feature, Schema
     from regulars.scoring.v1 import scoring_pb2
 
-_LONGEST_NAME = 64
-"""A name of the caller's longer than this is cut in a violation."""
-
-_MOST_COLUMNS = 1000
-"""No model has as many features. Naming more, one by one, would only hold a thread."""
-
 _NAN = float("nan")
-
-_UNLISTED = Violation("", "")
-"""Stands for a violation that is counted and not listed."""
 
 
 class Codec:
@@ -44,10 +34,7 @@ class Codec:
         self._categorical = [feature.name for feature in schema.categorical]
         self._numeric_names = frozenset(self._numeric)
         self._categorical_names = frozenset(self._categorical)
-        self._required = np.array([not feature.nullable for feature in schema.numeric], np.bool_)
-        self._required_categories = [
-            (position, feature.name) for position, feature in enumerate(schema.categorical) if not feature.nullable
-        ]
+        self._requirements = Requirements(schema)
         self._places = {name: place for names in (self._numeric, self._categorical) for place, name in enumerate(names)}
         self._required_features = [feature for feature in schema.features if not feature.nullable]
         self._features: dict[str, Feature] = {feature.name: feature for feature in schema.features}
@@ -64,7 +51,7 @@ class Codec:
         numbers = array("f", [given.get(name, _NAN) for name in self._numeric])
         numeric = np.frombuffer(numbers, np.float32).reshape(1, -1)
         categories = [texts.get(name, MISSING_CATEGORY) for name in self._categorical]
-        categorical = np.array(categories, object).reshape(1, -1)
+        columns = Columns(numeric, np.array(categories, object).reshape(1, -1))
         # A sum is finite only if nothing is missing and nothing infinite. With the right number of names, every name
         # is then the right one.
         complete = (
@@ -75,19 +62,17 @@ class Codec:
             and math.isfinite(sum(numbers))
         )
         if not complete:
-            self._check_customer(customer, numeric, categorical)
-        return Columns(numeric, categorical)
+            self._check_customer(customer, columns)
+        return columns
 
-    def _check_customer(
-        self, customer: scoring_pb2.Customer, numeric: NDArray[np.float32], categorical: NDArray[np.object_]
-    ) -> None:
+    def _check_customer(self, customer: scoring_pb2.Customer, columns: Columns) -> None:
         given, texts = customer.numeric, customer.categorical
-        if len(given) + len(texts) > _MOST_COLUMNS:
-            raise Refusal(INVALID, [Violation("customer", f"must hold at most {_MOST_COLUMNS} features")])
+        if len(given) + len(texts) > MOST_COLUMNS:
+            raise Refusal(INVALID, [Violation("customer", f"must hold at most {MOST_COLUMNS} features")])
         violations = [] if customer.id else [Violation("customer.id", "must not be empty")]
         if not (self._numeric_names.issuperset(given) and self._categorical_names.issuperset(texts)):
             violations += self._misnamed("customer", given, texts)
-        violations += self._unusable("customer", numeric, categorical, rows=False)
+        violations += self._requirements.unmet(columns, lambda name, _: self._path("customer", name))
         if violations:
             raise Refusal(INVALID, violations)
 
@@ -97,8 +82,8 @@ class Codec:
         Raises:
             Refusal: INVALID, with every violation.
         """
-        if len(table.numeric) + len(table.categorical) > _MOST_COLUMNS:
-            raise Refusal(INVALID, [Violation("customers", f"must hold at most {_MOST_COLUMNS} columns")])
+        if len(table.numeric) + len(table.categorical) > MOST_COLUMNS:
+            raise Refusal(INVALID, [Violation("customers", f"must hold at most {MOST_COLUMNS} columns")])
         ids = list(table.ids)
         numbers = [(column.name, np.asarray(column.values)) for column in table.numeric]
         texts = [(column.name, column.dictionary, np.asarray(column.codes, np.int32)) for column in table.categorical]
@@ -116,10 +101,11 @@ class Codec:
         for name, dictionary, codes in texts:
             # Code -1 takes the last entry.
             categorical[:, self._places[name]] = np.array([*dictionary, MISSING_CATEGORY], object)[codes]
-        violations = self._unusable("customers", numeric, categorical, rows=True)
+        columns = Columns(numeric, categorical)
+        violations = self._requirements.unmet(columns, lambda name, row: f"{self._path('customers', name)}[{row}]")
         if violations:
             raise Refusal(INVALID, violations)
-        return Columns(numeric, categorical)
+        return columns
 
     def _check_ids(self, ids: Sequence[str]) -> list[Violation]:
         if not ids:
@@ -144,7 +130,7 @@ class Codec:
             return []
         named = {*numeric, *categorical}
         violations = [
-            Violation(f'customers.{feature.kind}["{feature.name}"]', "is required")
+            Violation(self._path("customers", feature.name), "is required")
             for feature in self._required_features
             if feature.name not in named
         ]
@@ -154,7 +140,7 @@ class Codec:
                 path = f"customers.{kind}[{position}].name"
                 violations += self._check_name(path, name, kind, named=True)
                 if name in seen:
-                    violations.append(Violation(path, f"{_quote(name)} stands earlier in this table"))
+                    violations.append(Violation(path, f"{quote(name)} stands earlier in this table"))
                 seen.add(name)
         return violations
 
@@ -163,51 +149,20 @@ class Codec:
             violation
             for kind, names in (("numeric", numeric), ("categorical", categorical))
             for name in sorted(names)
-            for violation in self._check_name(f"{path}.{kind}[{_quote(name)}]", name, kind, named=False)
+            for violation in self._check_name(f"{path}.{kind}[{quote(name)}]", name, kind, named=False)
         ]
 
     def _check_name(self, path: str, name: str, kind: str, *, named: bool) -> list[Violation]:
         feature = self._features.get(name)
-        subject = f"{_quote(name)} is" if named else "is"
+        subject = f"{quote(name)} is" if named else "is"
         if feature is None:
             return [Violation(path, f"{subject} not a feature of this model")]
         if feature.kind != kind:
             return [Violation(path, f"{subject} {feature.kind}; give it as {feature.kind}")]
         return []
 
-    def _unusable(
-        self, path: str, numeric: NDArray[np.float32], categorical: NDArray[np.object_], *, rows: bool
-    ) -> list[Violation]:
-        violations = []
-        if not np.isfinite(numeric).all():
-            infinite = np.isinf(numeric)
-            missing = np.isnan(numeric) & self._required
-
-            def unusable(place: NDArray[np.intp]) -> Violation:
-                row, position = place.tolist()
-                what = "is infinite or beyond float32" if infinite[row, position] else "is required"
-                return Violation(_place(path, "numeric", self._numeric[position], row if rows else None), what)
-
-            violations += _listed(np.argwhere(infinite | missing), unusable)
-        for position, name in self._required_categories:
-            absent = np.flatnonzero(categorical[:, position] == MISSING_CATEGORY)
-            place = partial(_place, path, "categorical", name)
-            violations += _listed(absent, partial(_required_text, place, rows=rows))
-        return violations
-
-
-def _listed(places: NDArray[Any], describe: Callable[[Any], Violation]) -> list[Violation]:
-    """One violation a place. Beyond what an answer lists they are all one object: a bad table may hold millions."""
-    described = [describe(place) for place in places[:MAX_VIOLATIONS]]
-    return described + [_UNLISTED] * (len(places) - len(described))
-
-
-def _required_text(place: Callable[[int | None], str], row: int, *, rows: bool) -> Violation:
-    return Violation(place(row if rows else None), "is required")
-
-
-def _place(path: str, kind: str, name: str, row: int | None) -> str:
-    return f'{path}.{kind}["{name}"]' + ("" if row is None else f"[{row}]")
+    def _path(self, customers: str, name: str) -> str:
+        return f'{customers}.{self._features[name].kind}["{name}"]'
 
 
 def _check_lengths(
@@ -234,10 +189,4 @@ def _wrong_length(path: str, length: int, rows: int) -> Violation:
 
 def _check_codes(path: str, codes: NDArray[np.int32], entries: int) -> list[Violation]:
     wrong = np.flatnonzero((codes < -1) | (codes >= entries))
-    return _listed(wrong, lambda row: Violation(f"{path}[{row}]", "must be an index into the dictionary, or -1"))
-
-
-def _quote(name: str) -> str:
-    # Cut after escaping, which makes up to twelve characters of one.
-    escaped = json.dumps(name[: _LONGEST_NAME + 1])[1:-1]
-    return f'"{escaped}"' if len(escaped) <= _LONGEST_NAME else f'"{escaped[:_LONGEST_NAME]}…"'
+    return listed(wrong, lambda row: Violation(f"{path}[{row}]", "must be an index into the dictionary, or -1"))

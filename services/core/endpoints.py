@@ -2,33 +2,66 @@
 
 A servicer registers itself on `Endpoints` as it would on a `grpc.Server`; each of its handlers is wrapped and passed
 on. Wrapping here rather than in a gRPC interceptor costs nothing per call.
+
+A call is admitted on its headers. Whoever is refused has none of the message read, let alone parsed.
+Messages are parsed and serialised in here, not by gRPC, which would answer a failure there with a text of its own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
+from services.core.admission import admitted
 from services.core.errors import CANCELLED, MALFORMED, Refusal, as_refusal, check_alive, gone
 from services.core.metrics import MethodMetrics
+from services.core.waiting import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from services.core.admission import Lane
+    from services.core.waiting import Patience
 
-_MALFORMED = object()
-"""What a deserialiser gives for bytes that are no message: an exception there would leak its text."""
+TABLE_METHODS = ("Batch", "ModelInfer")
+"""How the names of those begin that take a table in one message."""
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Which calls are admitted where: one customer or none, a table, a stream."""
+
+    interactive: Lane
+    batch: Lane
+    bulk: Lane
+
+    @classmethod
+    def all_in(cls, lane: Lane) -> Lanes:
+        return cls(lane, lane, lane)
+
+    def of(self, method: str) -> Lane:
+        """The lane of a unary method."""
+        return self.batch if method.startswith(TABLE_METHODS) else self.interactive
+
+    def are_left_within(self, seconds: float) -> bool:
+        """Whether everybody inside leaves in time."""
+        deadline = time.monotonic() + seconds
+        lanes = (self.interactive, self.batch, self.bulk)
+        return all(lane.is_left_within(deadline - time.monotonic()) for lane in lanes)
 
 
 class Endpoints:
     """Takes the place of the server where a servicer registers."""
 
-    def __init__(self, server: grpc.Server, interactive: Lane, bulk: Lane) -> None:
+    def __init__(self, server: grpc.Server, lanes: Lanes, patience: Patience, *, idle_seconds: float) -> None:
+        """`idle_seconds` is how long a stream may stand still."""
         self._server = server
-        self._interactive = interactive
-        self._bulk = bulk
+        self._lanes = lanes
+        self._patience = patience
+        self._idle_seconds = idle_seconds
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Generated code registers twice; the second, `add_registered_method_handlers`, says all."""
@@ -41,80 +74,95 @@ class Endpoints:
         self._server.add_registered_method_handlers(service, wrapped)
 
     def _wrap(self, service: str, name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - untyped in gRPC
-        deserialise = _guarded(handler.request_deserializer)
         if handler.request_streaming:
-            metrics = MethodMetrics("bidi_stream", service, name)
-            stream = _wrap_stream(handler.stream_stream, self._bulk, metrics)
-            return grpc.stream_stream_rpc_method_handler(stream, deserialise, handler.response_serializer)
-        metrics = MethodMetrics("unary", service, name)
-        unary = _wrap_unary(handler.unary_unary, self._interactive, metrics)
-        return grpc.unary_unary_rpc_method_handler(unary, deserialise, handler.response_serializer)
+            stream = self._wrap_stream(handler, MethodMetrics("bidi_stream", service, name))
+            # gRPC hands calls of the method to these threads.
+            stream.experimental_thread_pool = self._lanes.bulk  # type: ignore[attr-defined]  # of a function
+            return grpc.stream_stream_rpc_method_handler(stream)
+        unary = self._wrap_unary(handler, MethodMetrics("unary", service, name))
+        unary.experimental_thread_pool = self._lanes.of(name)  # type: ignore[attr-defined]  # of a function
+        # To gRPC, a stream of one: that it hands over on its headers. A unary call would take a thread and hold it
+        # until its message came, and headers alone of as many calls as there are threads would stop the server.
+        return grpc.stream_unary_rpc_method_handler(unary)
+
+    def _wrap_unary(
+        self,
+        handler: Any,  # noqa: ANN401 - untyped in gRPC
+        metrics: MethodMetrics,
+    ) -> Callable[[Iterator[bytes], grpc.ServicerContext], bytes]:
+        behaviour, parse, serialise = handler.unary_unary, _parser(handler), handler.response_serializer
+        receive = self._patience.message
+
+        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            started = metrics.start()
+            try:
+                with admitted():
+                    request = parse(receive(requests, context))
+                    metrics.received.inc()
+                    response: bytes = serialise(behaviour(request, context))
+                    check_alive(context)
+            except BaseException as error:  # noqa: BLE001 - the boundary: every exception becomes an answer
+                _refuse(error, context, metrics, started)
+            metrics.finish(started, grpc.StatusCode.OK)
+            metrics.sent.inc()
+            return response
+
+        return handle
+
+    def _wrap_stream(
+        self,
+        handler: Any,  # noqa: ANN401 - untyped in gRPC
+        metrics: MethodMetrics,
+    ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
+        behaviour, parse, serialise = handler.stream_stream, _parser(handler), handler.response_serializer
+        gate, idle_seconds = self._lanes.bulk.gate, self._idle_seconds
+
+        def parsed(messages: Iterator[bytes]) -> Iterator[Any]:
+            for message in messages:
+                metrics.received.inc()
+                yield parse(message)
+
+        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            started = metrics.start()
+            try:
+                with admitted(), Messages(requests, context, gate, idle_seconds).read() as messages:
+                    for response in behaviour(parsed(messages), context):
+                        data: bytes = serialise(response)
+                        metrics.sent.inc()
+                        yield data
+                check_alive(context)
+            except GeneratorExit:
+                # gRPC closes the answers of a caller that has gone.
+                metrics.finish(started, (gone(context) or Refusal(CANCELLED)).kind.code)
+                raise
+            except BaseException as error:  # noqa: BLE001 - the boundary: every exception becomes an answer
+                _refuse(error, context, metrics, started)
+            metrics.finish(started, grpc.StatusCode.OK)
+
+        return handle
 
 
-def _guarded(deserialise: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    def guarded(data: bytes) -> Any:  # noqa: ANN401 - a message of any type
+def _refuse(error: BaseException, context: grpc.ServicerContext, metrics: MethodMetrics, started: float) -> NoReturn:
+    """Answers an exception.
+
+    A function of its own: in a variable of the frame that failed, the exception would hold that frame, and it the
+    exception, and both the request, until the garbage collector comes by.
+    """
+    # gRPC ends the wait for a message of a caller that has gone with an exception of its own.
+    refusal = gone(context) or as_refusal(error)
+    metrics.finish(started, refusal.kind.code)
+    refusal.abort(context)
+
+
+def _parser(handler: Any) -> Callable[[bytes | None], Any]:  # noqa: ANN401 - untyped in gRPC
+    deserialise = handler.request_deserializer
+
+    def parse(data: bytes | None) -> Any:  # noqa: ANN401 - a message of any type
+        if data is None:
+            raise Refusal(MALFORMED)
         try:
             return deserialise(data)
         except Exception:  # noqa: BLE001 - whatever the parser raises, the bytes are the reason
-            return _MALFORMED
+            raise Refusal(MALFORMED) from None
 
-    return guarded
-
-
-def _wellformed(request: Any) -> Any:  # noqa: ANN401 - a message of any type
-    if request is _MALFORMED:
-        raise Refusal(MALFORMED)
-    return request
-
-
-def _wrap_unary(
-    behaviour: Callable[[Any, grpc.ServicerContext], Any], lane: Lane, metrics: MethodMetrics
-) -> Callable[[Any, grpc.ServicerContext], Any]:
-    def handle(request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - messages of any type
-        started = metrics.start()
-        metrics.received.inc()
-        try:
-            with lane.admit():
-                response = behaviour(_wellformed(request), context)
-                check_alive(context)
-        except Exception as error:  # noqa: BLE001 - the boundary: every exception becomes an answer
-            refusal = as_refusal(error)
-            metrics.finish(started, refusal.kind.code)
-            refusal.abort(context)
-        metrics.finish(started, grpc.StatusCode.OK)
-        metrics.sent.inc()
-        return response
-
-    return handle
-
-
-def _wrap_stream(
-    behaviour: Callable[[Iterator[Any], grpc.ServicerContext], Iterator[Any]], lane: Lane, metrics: MethodMetrics
-) -> Callable[[Iterator[Any], grpc.ServicerContext], Iterator[Any]]:
-    def received(requests: Iterator[Any]) -> Iterator[Any]:
-        for request in requests:
-            # A whole base outlasts any grace period: the caller sends what is unanswered to another server.
-            lane.check_open()
-            metrics.received.inc()
-            yield _wellformed(request)
-
-    def handle(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-        started = metrics.start()
-        try:
-            with lane.admit():
-                for response in behaviour(received(requests), context):
-                    metrics.sent.inc()
-                    yield response
-                check_alive(context)
-        except GeneratorExit:
-            # gRPC closes the answers of a caller that has gone.
-            metrics.finish(started, (gone(context) or Refusal(CANCELLED)).kind.code)
-            raise
-        except Exception as error:  # noqa: BLE001 - the boundary: every exception becomes an answer
-            # gRPC ends the requests of a caller that has gone with an exception of its own.
-            refusal = gone(context) or as_refusal(error)
-            metrics.finish(started, refusal.kind.code)
-            refusal.abort(context)
-        metrics.finish(started, grpc.StatusCode.OK)
-
-    return handle
+    return parse

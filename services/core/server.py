@@ -6,34 +6,64 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
 from regulars.scoring.v1 import scoring_pb2, scoring_pb2_grpc
 from services.core import logs
+from services.core.access import Doorkeeper, Role, read_grants
 from services.core.admission import Gate, Lane
-from services.core.endpoints import Endpoints
+from services.core.endpoints import Endpoints, Lanes
+from services.core.followed import Followed, Follower
 from services.core.health import Health
 from services.core.manager import ModelManager
 from services.core.metrics import LaneMetrics
 from services.core.model_service import ModelServicer
+from services.core.open_inference import SERVICE as OPEN_INFERENCE
+from services.core.open_inference import OpenInferenceServicer
 from services.core.scorer import Scorer
 from services.core.service import load_service
 from services.core.servicer import Servicer
-from services.core.settings import SettingsError
+from services.core.settings import SettingsError, is_loopback
 from services.core.stop_signal import StopSignal
+from services.core.tls import ServerTls
+from services.core.waiting import Patience
+from services.core.worker_metrics import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client import CollectorRegistry
+
+    from services.core.access import Grant
     from services.core.settings import Settings
 
 REFLECTION_CALLS = 4
 """Reflection streams at once: they are for people with a command line."""
 
-SPARE_THREADS = 8
-"""Threads beyond what the lanes admit, so that health checks and refusals never wait behind scoring."""
+PROBE_CALLS = 8
+"""Probes of the Open Inference Protocol at once."""
+
+THREADS = 4
+"""Of a lane. One call at a time has the interpreter; the others wait for their message, or run the graph. More threads
+would only keep gRPC's own from reading what comes."""
+
+LEAVING_SECONDS = 1.0
+"""What calls that were given up may take to notice."""
+
+MAX_METADATA_BYTES = 16 * 1024
+"""Of one call's headers; a token takes a hundred, what proxies add some hundreds more."""
+
+HANDSHAKE_MILLISECONDS = 10_000
+"""From a connection's beginning to its first HTTP/2 frame; gRPC gives two minutes to whoever says nothing."""
+
+LOOK_SECONDS = 0.02
+"""How often a server that is to listen asks whether it may."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +75,7 @@ class ModelServer:
         service = load_service(model)
         self._model = model
         self._settings = settings
-        services = (service.SERVICE, scoring_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name)
+        services = (service.SERVICE, scoring_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name, OPEN_INFERENCE)
         self._health = Health(services)
         self._gate = Gate()
         self._manager = ModelManager(
@@ -55,31 +85,59 @@ class ModelServer:
             answers=service.Answers,
             on_available=self._health.announce_serving,
         )
+        tls, tokens = _tls(settings), _tokens(settings)
+        self._follower = Follower([files.look for files in (tls, tokens) if files], settings.poll_seconds)
+        # Its own threads take what no method takes; every lane brings its own.
         self._server = grpc.server(
-            ThreadPoolExecutor(
-                settings.interactive_calls + settings.bulk_calls + REFLECTION_CALLS + SPARE_THREADS,
-                thread_name_prefix="call",
-            ),
-            options=_channel_options(settings),
+            ThreadPoolExecutor(1), interceptors=_doorkeepers(tokens, services), options=_channel_options(settings)
         )
-        interactive = Lane(settings.interactive_calls, self._gate, LaneMetrics("interactive"))
-        bulk = Lane(settings.bulk_calls, self._gate, LaneMetrics("bulk"))
-        endpoints = Endpoints(self._server, interactive, bulk)
-        Servicer(service.SERVICE, Scorer(self._manager, model)).register(endpoints)
+        self._patience = Patience()
+        endpoint = partial(Endpoints, self._server, patience=self._patience, idle_seconds=settings.idle_seconds)
+        self._lanes = _lanes(settings, self._gate)
+        endpoints = endpoint(self._lanes)
+        scorer = Scorer(self._manager)
+        Servicer(service.SERVICE, scorer).register(endpoints)
         scoring_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self._manager), endpoints)  # type: ignore[arg-type]  # Endpoints takes the server's place
-        self._health.register(self._server)
-        # Its streams hold a thread each, for as long as the caller likes.
-        humans = Lane(REFLECTION_CALLS, self._gate, LaneMetrics("reflection"))
-        reflection.enable_server_reflection(
-            (*services, reflection.SERVICE_NAME, "grpc.health.v1.Health"),
-            Endpoints(self._server, humans, humans),  # type: ignore[arg-type]  # Endpoints takes the server's place
+        # A lane of their own, and a gate that stays open: load refuses no probe, and draining is what they tell.
+        probes = Lane(PROBE_CALLS, PROBE_CALLS, Gate(), LaneMetrics("probe"))
+        OpenInferenceServicer(model, scorer, lambda: self._health.is_serving).register(
+            endpoints, endpoint(Lanes.all_in(probes))
         )
-        self.port = _bind(self._server, settings)
+        self._health.register(self._server)
+        humans = Lane(REFLECTION_CALLS, REFLECTION_CALLS, self._gate, LaneMetrics("reflection"))
+        reflection.enable_server_reflection(
+            (*services, reflection.SERVICE_NAME, HEALTH),
+            endpoint(Lanes.all_in(humans)),  # type: ignore[arg-type]  # Endpoints takes the server's place
+        )
+        self._credentials = tls.credentials() if tls else None
+        self._probed: grpc.Server | None = None
 
-    def start(self) -> None:
-        """Loads what is released, then listens; without a release it listens and is not ready."""
+    def load(self) -> None:
+        """Begins to load what is released, and to follow it, in a thread of its own."""
         self._manager.start(self._settings.poll_seconds)
+        self._follower.start()
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether it has loaded what was released when it began, or knows that it cannot."""
+        return self._manager.has_looked
+
+    @property
+    def is_ready(self) -> bool:
+        return self._health.is_serving
+
+    def listen(self) -> int:
+        """Takes calls from now on; without a model it refuses them. Returns the port.
+
+        Not earlier: the kernel hands connections to whoever has bound the port, and they would wait for the loading.
+        """
+        port = _bind(self._server, self._settings, "port", self._credentials)
+        self._patience.start()
         self._server.start()
+        if self._settings.health_port:
+            self._probed = _health_server(self._health, self._settings)
+            self._probed.start()
+        return port
 
     def drain(self) -> None:
         """NOT_SERVING, a pause for endpoints to learn it, Watches ended, new calls refused, the others finished."""
@@ -88,46 +146,158 @@ class ModelServer:
         self._gate.close()
         self._health.end_watches()
         self._server.stop(self._settings.grace_seconds).wait()
-        self._manager.stop()
+        if self._probed:
+            self._probed.stop(None).wait()
+
+    def close(self) -> bool:
+        """Follows nothing any more; False where something holds that up for too long.
+
+        That is a bundle that is being loaded, or a call that was given up and has not come to the end of its slice.
+        """
+        self._patience.stop()
+        self._follower.stop()
+        left = self._lanes.are_left_within(LEAVING_SECONDS)
+        return self._manager.stop() and left
 
 
-def serve(model: str, settings: Settings) -> None:
-    """Runs a server until SIGTERM or SIGINT, then drains it."""
+def _lanes(settings: Settings, gate: Gate) -> Lanes:
+    return Lanes(
+        interactive=Lane(settings.interactive_calls, THREADS, gate, LaneMetrics("interactive")),
+        batch=Lane(settings.batch_calls, THREADS, gate, LaneMetrics("batch")),
+        # A stream holds its thread for as long as the caller likes.
+        bulk=Lane(settings.bulk_calls, settings.bulk_calls, gate, LaneMetrics("bulk")),
+    )
+
+
+def serve(model: str, settings: Settings, *, once_loaded: bool = False) -> None:
+    """Runs a server until SIGTERM or SIGINT, then drains it. A second signal changes nothing.
+
+    It listens when it has loaded what is released, or knows that it cannot; with `once_loaded` only when it has a
+    model to serve.
+
+    Raises:
+        SettingsError: a port, a certificate or the tokens are not to be had.
+    """
     logs.configure(settings.log_level)
     stop = StopSignal()
     server = ModelServer(model, settings)
-    server.start()
-    # Workers write their metrics to files; their supervisor serves the page.
-    metrics_port = None
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        metrics_port = start_http_server(settings.metrics_port, settings.host)[0].server_port
-    fields = {"model": model, "host": settings.host, "port": server.port, "metrics_port": metrics_port}
-    _log.info("listening", extra={"fields": fields})
-    stop.wait(None)
-    _log.info("draining", extra={"fields": {"model": model}})
-    server.drain()
+    server.load()
+    if _comes_to_listen(server, stop, once_loaded=once_loaded):
+        port = server.listen()
+        # Workers write their metrics to files; their supervisor serves the page.
+        metrics_port = None if FOLDER_VARIABLE in os.environ else open_metrics_page(settings, REGISTRY)
+        fields = {"model": model, "host": settings.host, "port": port, "metrics_port": metrics_port}
+        _log.info("listening", extra={"fields": {**fields, "security": _security_of(settings)}})
+        _say_who_may_call(settings)
+        stop.wait(None)
+        _log.info("draining", extra={"fields": {"model": model}})
+        server.drain()
+    closed = server.close()
     _log.info("stopped", extra={"fields": {"model": model}})
+    if not closed:
+        # The interpreter's own way out waits for calls, and aborts the process while the runtime loads in a thread.
+        os._exit(0)
 
 
-def _address(settings: Settings) -> str:
-    # An IPv6 address has colons of its own.
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{host}:{settings.port}"
+def _comes_to_listen(server: ModelServer, stop: StopSignal, *, once_loaded: bool) -> bool:
+    """Waits until there is a reason to listen; False if the signal comes first, even where the loading hangs."""
+    while not (server.is_ready or (server.has_looked and not once_loaded)):
+        if stop.wait(LOOK_SECONDS):
+            return False
+    return True
 
 
-def _bind(server: grpc.Server, settings: Settings) -> int:
+def open_metrics_page(settings: Settings, registry: CollectorRegistry) -> int:
+    """Serves what the registry has; returns the port.
+
+    Raises:
+        SettingsError: the port is taken.
+    """
     try:
-        return server.add_insecure_port(_address(settings))
+        return start_http_server(settings.metrics_port, settings.host, registry)[0].server_port
+    except OSError as error:
+        address = _address(settings.host, settings.metrics_port)
+        raise SettingsError(f"REGULARS_METRICS_PORT: cannot listen on {address} ({error.strerror})") from error
+
+
+def check_files(settings: Settings) -> None:
+    """Reads the certificates and the tokens once.
+
+    Raises:
+        SettingsError: they cannot be used.
+    """
+    _tls(settings)
+    _tokens(settings)
+
+
+def _security_of(settings: Settings) -> str:
+    """What callers need to speak with it."""
+    certificates = "client certificates" if settings.tls_client_ca else ""
+    channel = "TLS" if settings.tls_certificate else "clear text"
+    return ", ".join(filter(None, (channel, certificates, "tokens" if settings.tokens else "")))
+
+
+def _say_who_may_call(settings: Settings) -> None:
+    if settings.tokens is None and settings.tls_client_ca is None:
+        level = logging.INFO if is_loopback(settings.host) else logging.WARNING
+        remedy = "set REGULARS_TOKENS or REGULARS_TLS_CLIENT_CA, or let the network decide who does"
+        fields = {"host": settings.host, "remedy": remedy}
+        _log.log(level, "whoever reaches the port may score", extra={"fields": fields})
+
+
+def _tls(settings: Settings) -> ServerTls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return ServerTls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+
+
+def _tokens(settings: Settings) -> Followed[tuple[Grant, ...]] | None:
+    if settings.tokens is None:
+        return None
+    return Followed("REGULARS_TOKENS", [settings.tokens], lambda contents: read_grants(contents[0]))
+
+
+def _doorkeepers(tokens: Followed[tuple[Grant, ...]] | None, services: Iterable[str]) -> list[grpc.ServerInterceptor]:
+    """What asks for tokens, where there are any. Every service of a server needs a role here."""
+    if tokens is None:
+        return []
+    roles = {**dict.fromkeys(services, Role.SCORE), reflection.SERVICE_NAME: Role.ADMIN}
+    return [Doorkeeper(lambda: tokens.value, roles, open_to_all=[HEALTH])]
+
+
+def _health_server(health: Health, settings: Settings) -> grpc.Server:
+    """Where `grpc.health.v1` stands alone. It has no threads but those that health brings."""
+    server = grpc.server(ThreadPoolExecutor(1), options=_channel_options(settings))
+    health.register(server)
+    _bind(server, settings, "health_port", None)
+    return server
+
+
+def _address(host: str, port: int) -> str:
+    # An IPv6 address has colons of its own.
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bind(server: grpc.Server, settings: Settings, name: str, credentials: grpc.ServerCredentials | None) -> int:
+    """Binds the port that the setting `name` says; in clear text without credentials."""
+    address = _address(settings.host, getattr(settings, name))
+    try:
+        return server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError as error:
         raise SettingsError(
-            f"REGULARS_PORT: cannot listen on {_address(settings)}; another process does, or the address is not this "
+            f"REGULARS_{name.upper()}: cannot listen on {address}; another process does, or the address is not this "
             "machine's"
         ) from error
 
 
 def _channel_options(settings: Settings) -> list[tuple[str, int]]:
     return [
+        # Of a compressed message, what it is inflated to: gRPC stops inflating there.
         ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS),
+        ("grpc.max_allowed_incoming_connections", settings.connections),
         # A client that opens more streams on one connection waits at its own end.
         ("grpc.max_concurrent_streams", 100),
         # Without a maximum age, connections never spread over new replicas.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from services.core.errors import Refusal
+from services.core.metrics import SAMPLE
+from services.core.stages import StageMetrics
 from services.methods import Method, methods_of
 from services.wire import move_ids
 
@@ -29,6 +31,9 @@ class Servicer:
         """`service` is the full name in the proto."""
         self._service = service
         self._methods = methods_of(service)
+        self._one = StageMetrics(service, self._methods.one.name, every=SAMPLE)
+        self._batch = StageMetrics(service, self._methods.batch.name)
+        self._stream = StageMetrics(service, self._methods.stream.name)
         self._scorer = scorer
 
     def register(self, endpoints: Endpoints) -> None:
@@ -41,27 +46,37 @@ class Servicer:
         endpoints.add_registered_method_handlers(self._service, handlers)
 
     def score_one(self, request: Any, context: grpc.ServicerContext) -> Message:  # noqa: ANN401 - of any service
-        served, score = self._scorer.score_customer(request.customer, context)
+        stages = self._one.of_call()
+        stages.start()
+        served, score = self._scorer.score_customer(request.customer, context, stages)
         method = self._methods.one
-        response = method.response(model_version=served.version, **served.answers.head)
-        served.answers.fill_row(getattr(response, method.answer), request.customer.id, score)
+        with stages.encode():
+            response = method.response(model_version=served.version, **served.answers.head)
+            served.answers.fill_row(getattr(response, method.answer), request.customer.id, score)
         return response
 
     def score_batch(self, request: Any, context: grpc.ServicerContext) -> Message:  # noqa: ANN401 - of any service
-        served, scores = self._scorer.score_table(request.customers, context)
-        return _answer(self._methods.batch, request.customers, served, scores)
+        stages = self._batch.of_call()
+        stages.start()
+        served, scores = self._scorer.score_table(request.customers, context, stages)
+        with stages.encode():
+            return _answer(self._methods.batch, request.customers, served, scores)
 
     def score_stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Message]:
+        # Its tables wait with their sender, who may send the next when the one before is answered.
+        self._stream.of_call().start()
         for request in requests:
             yield self._answer_of_stream(request, context)
 
     def _answer_of_stream(self, request: Any, context: grpc.ServicerContext) -> Message:  # noqa: ANN401 - of any service
         method = self._methods.stream
-        answer = self._scorer.try_table(request.customers, context)
+        stages = self._stream.of_call()
+        answer = self._scorer.try_table(request.customers, context, stages)
         if isinstance(answer, Refusal):
             return method.response(sequence=request.sequence, error=answer.to_status())
         served, scores = answer
-        return _answer(method, request.customers, served, scores, sequence=request.sequence)
+        with stages.encode():
+            return _answer(method, request.customers, served, scores, sequence=request.sequence)
 
 
 def _answer(method: Method, customers: CustomerTable, served: Served, scores: Scores, **head: int) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -44,12 +45,30 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = _setting(0, "gRPC port; 0 picks a free one", 0, LAST_PORT)
     metrics_port: int = _setting(0, "port of /metrics; 0 picks a free one", 0, LAST_PORT)
+    health_port: int = _setting(
+        0, "port of grpc.health.v1 alone, in clear text, for probes that know no TLS; 0 for none", 0, LAST_PORT
+    )
+    tls_certificate: Path | None = _setting(None, "certificate chain of the server, PEM; without it, clear text")
+    tls_key: Path | None = _setting(None, "private key of the certificate, PEM")
+    tls_client_ca: Path | None = _setting(
+        None, "authorities, PEM; every caller must show a certificate that one of them has signed"
+    )
+    tokens: Path | None = _setting(None, "file of tokens; every call must bring one of them")
+    connections: int = _setting(1000, "connections at once to each process; more are closed", 1)
     workers: int = _setting(1, "server processes on the one port", 1)
     max_rows: int = _setting(10_000, "most customers in one table", 1)
     max_message_bytes: int = _setting(4 * 1024 * 1024, "largest message", 1024, LARGEST_MESSAGE)
-    interactive_calls: int = _setting(64, "unary calls in flight before RESOURCE_EXHAUSTED", 1)
-    bulk_calls: int = _setting(8, "streams in flight before RESOURCE_EXHAUSTED", 1)
-    poll_seconds: float = _setting(1.0, "how often the folder is looked at", 0.01, A_DAY)
+    interactive_calls: int = _setting(
+        32, "calls for one customer in flight, in each process, before RESOURCE_EXHAUSTED", 1
+    )
+    batch_calls: int = _setting(8, "calls for a table in flight, in each process, before RESOURCE_EXHAUSTED", 1)
+    bulk_calls: int = _setting(8, "streams in flight, in each process, before RESOURCE_EXHAUSTED", 1)
+    idle_seconds: float = _setting(
+        60.0, "how long a stream may stand still, its caller sending nothing or taking no answers", 0.1, A_DAY
+    )
+    poll_seconds: float = _setting(
+        1.0, "how often the folder, the certificate and the tokens are looked at", 0.01, A_DAY
+    )
     drain_pause_seconds: float = _setting(
         0.0, "wait between NOT_SERVING and refusing calls, for endpoints to learn", 0, A_DAY
     )
@@ -59,6 +78,24 @@ class Settings:
         "DEBUG, INFO, WARNING or ERROR; DEBUG adds a line per call",
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),
     )
+
+    def __post_init__(self) -> None:
+        """Refuses what would be less secure than it looks.
+
+        Raises:
+            SettingsError: settings that do not go together.
+        """
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise SettingsError("REGULARS_TLS_CERTIFICATE and REGULARS_TLS_KEY go together: give both or neither")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise SettingsError("REGULARS_TLS_CLIENT_CA needs REGULARS_TLS_CERTIFICATE and REGULARS_TLS_KEY beside it")
+        if self.tokens is not None and self.tls_certificate is None and not is_loopback(self.host):
+            raise SettingsError(
+                f"REGULARS_TOKENS: callers would send their tokens in clear text to {self.host}; set "
+                "REGULARS_TLS_CERTIFICATE and REGULARS_TLS_KEY, or listen on 127.0.0.1 alone"
+            )
+        if self.health_port and self.health_port == self.port:
+            raise SettingsError("REGULARS_HEALTH_PORT must be another port than REGULARS_PORT")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -76,20 +113,36 @@ class Settings:
 
     def to_environment(self) -> dict[str, str]:
         """The variables that `from_environment` reads back into the same settings."""
-        return {PREFIX + entry.name.upper(): str(getattr(self, entry.name)) for entry in fields(self)}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def reference() -> str:
     """Every setting as a row of a Markdown table."""
     rows = [
-        f"| `{PREFIX}{entry.name.upper()}` | `{entry.default}` | {entry.metadata['meaning']} |"
+        f"| `{PREFIX}{entry.name.upper()}` | {_shown(entry.default)} | {entry.metadata['meaning']} |"
         for entry in fields(Settings)
     ]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
 
 
+def _shown(default: object) -> str:
+    return "none" if default is None else f"`{default}`"
+
+
 def _parse(name: str, entry: Any, text: str) -> Any:  # noqa: ANN401 - a dataclass field and its value
-    convert = type(entry.default) if not isinstance(entry.default, Path) else Path
+    # What is absent by default is a file.
+    convert = Path if entry.default is None or isinstance(entry.default, Path) else type(entry.default)
+    if convert is Path and not text:
+        raise SettingsError(f"{name} is empty; name a file or folder, or leave it out")
     try:
         value = convert(text)
     except ValueError:

@@ -6,20 +6,26 @@ import logging
 import os
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-
 from services.core import logs
+from services.core.child import start_child
+from services.core.metrics import DEATHS, WORKERS
+from services.core.server import check_files, open_metrics_page
+from services.core.settings import SettingsError
 from services.core.stop_signal import StopSignal
+from services.core.worker_metrics import FOLDER_VARIABLE, WorkerMetrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from services.core.settings import Settings
+
+    Launch = Callable[..., subprocess.Popen[bytes]]
+    """Starts a worker with further options of `python -m services.core`."""
 
 LOOK_SECONDS = 0.2
 FIRST_BACKOFF_SECONDS = 0.5
@@ -27,38 +33,36 @@ LONGEST_BACKOFF_SECONDS = 30.0
 STEADY_SECONDS = 60.0
 """A worker that lived this long before it died waits no longer than the first time."""
 
+LAST_SECONDS = 2.0
+"""Beyond what a drain may take, before a worker that has not ended is killed."""
+
 _log = logging.getLogger(__name__)
 
 
-@dataclass
-class _Worker:
-    process: subprocess.Popen[bytes]
-    started: float
-    backoff: float = FIRST_BACKOFF_SECONDS
-    restart_at: float | None = None
-
-
 def supervise(model: str, settings: Settings) -> None:
-    """Runs `settings.workers` servers until SIGTERM or SIGINT, then drains them all."""
+    """Runs `settings.workers` servers until SIGTERM or SIGINT, then drains them all. A second signal changes nothing.
+
+    Raises:
+        SettingsError: the port is taken, or there is what every worker would fail with.
+        OSError: the disk of the metrics is full.
+    """
     logs.configure(settings.log_level)
     stop = StopSignal()
-    with tempfile.TemporaryDirectory(prefix="regulars-metrics-") as metrics, _held_port(settings) as held:
+    check_files(settings)
+    with WorkerMetrics(own=(WORKERS, DEATHS)) as metrics, _held_port(settings) as held:
         settings = replace(settings, port=held.getsockname()[1])
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, metrics)  # type: ignore[no-untyped-call]  # the library leaves it untyped
-        page, _ = start_http_server(settings.metrics_port, settings.host, registry=registry)
-        environment = {**os.environ, **settings.to_environment(), "PROMETHEUS_MULTIPROC_DIR": metrics}
-        workers: list[_Worker] = []
+        metrics_port = open_metrics_page(settings, metrics.registry)
+        environment = {**os.environ, **settings.to_environment(), FOLDER_VARIABLE: str(metrics.folder)}
+        workers = Workers(model, partial(start_child, model, environment=environment), metrics, settings.workers)
         try:
-            workers.extend(_start(model, environment) for _ in range(settings.workers))
-            fields = {"model": model, "port": settings.port, "metrics_port": page.server_port, "workers": len(workers)}
+            workers.start()
+            fields = {"model": model, "port": settings.port, "metrics_port": metrics_port, "workers": settings.workers}
             _log.info("supervising", extra={"fields": fields})
             while not stop.wait(LOOK_SECONDS):
-                for worker in workers:
-                    _revive(worker, model, environment)
+                workers.look()
+                metrics.look()
         finally:
-            # In sessions of their own, workers would outlive a supervisor that fails.
-            _drain(workers, settings)
+            workers.drain(settings.drain_pause_seconds + settings.grace_seconds + LAST_SECONDS)
 
 
 def _held_port(settings: Settings) -> socket.socket:
@@ -66,42 +70,115 @@ def _held_port(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     held = socket.socket(family)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind((settings.host, settings.port))
+    try:
+        held.bind((settings.host, settings.port))
+    except OSError as error:
+        held.close()
+        raise SettingsError(
+            f"REGULARS_PORT: cannot listen on port {settings.port} of {settings.host} ({error.strerror})"
+        ) from error
     return held
 
 
-def _start(model: str, environment: dict[str, str]) -> _Worker:
-    # A session of its own: the terminal's Ctrl-C reaches the supervisor alone, which drains its workers.
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "services.core", model], env=environment, start_new_session=True
-    )
-    return _Worker(process, started=time.monotonic())
+@dataclass
+class _Place:
+    """Where one worker runs after another. Without a process it waits for the next start."""
+
+    number: int
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    backoff: float = FIRST_BACKOFF_SECONDS
+    restart_at: float = 0.0
 
 
-def _revive(worker: _Worker, model: str, environment: dict[str, str]) -> None:
-    if worker.process.poll() is None:
-        return
-    now = time.monotonic()
-    if worker.restart_at is None:
-        mark_process_dead(worker.process.pid, environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]  # the library leaves it untyped
-        if now - worker.started > STEADY_SECONDS:
-            worker.backoff = FIRST_BACKOFF_SECONDS
-        worker.restart_at = now + worker.backoff
-        fields = {"pid": worker.process.pid, "status": worker.process.returncode, "restart_in": worker.backoff}
-        worker.backoff = min(worker.backoff * 2, LONGEST_BACKOFF_SECONDS)
-        _log.error("a worker died", extra={"fields": fields})
-    elif now >= worker.restart_at:
-        fresh = _start(model, environment)
-        worker.process, worker.started, worker.restart_at = fresh.process, fresh.started, None
+class Workers:
+    """The processes, each in its place."""
 
+    def __init__(
+        self,
+        model: str,
+        launch: Launch,
+        metrics: WorkerMetrics,
+        count: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` counts seconds."""
+        self._launch = launch
+        self._clock = clock
+        self._metrics = metrics
+        self._places = [_Place(number) for number in range(count)]
+        self._alive = WORKERS.labels(model)
+        self._deaths = DEATHS.labels(model)
 
-def _drain(workers: list[_Worker], settings: Settings) -> None:
-    for worker in workers:
-        worker.process.terminate()
-    deadline = time.monotonic() + settings.drain_pause_seconds + settings.grace_seconds + 2
-    for worker in workers:
+    def start(self) -> None:
+        """Starts them all.
+
+        Raises:
+            OSError: the disk of the metrics is full, or the machine has no room for a process.
+        """
+        for place in self._places:
+            self._fill(place)
+
+    def look(self) -> None:
+        """Restarts who has died, after a pause that grows with each death; never raises."""
+        for place in self._places:
+            if place.process is None:
+                if self._clock() >= place.restart_at:
+                    self._refill(place)
+            elif place.process.poll() is not None:
+                self._bury(place, place.process)
+
+    def drain(self, seconds: float) -> None:
+        """Ends them all, by SIGTERM and, after so many seconds, by SIGKILL."""
+        processes = [place.process for place in self._places if place.process is not None]
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + seconds
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _log.error("a worker did not drain and is killed", extra={"fields": {"pid": process.pid}})
+                process.kill()
+                process.wait()
+
+    def _fill(self, place: _Place, *options: str) -> None:
+        self._metrics.prepare(place.number)
+        place.process = self._launch("--place", str(place.number), *options)
+        place.started = self._clock()
+        self._count()
+
+    def _refill(self, place: _Place) -> None:
+        # The kernel spreads connections over whoever listens. A worker that finds nothing to load, because the folder
+        # is broken now, would refuse the calls that the others can answer.
+        options = ("--once-loaded",) if self._running() else ()
         try:
-            worker.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
+            self._fill(place, *options)
+        except OSError as error:
+            fields = {"reason": error.strerror, "restart_in": self._postpone(place)}
+            _log.error("a worker could not be started", extra={"fields": fields})
+
+    def _bury(self, place: _Place, process: subprocess.Popen[bytes]) -> None:
+        place.process = None
+        if process.stdin is not None:
+            process.stdin.close()
+        self._metrics.forget_gauges(place.number)
+        if self._clock() - place.started > STEADY_SECONDS:
+            place.backoff = FIRST_BACKOFF_SECONDS
+        fields = {"pid": process.pid, "status": process.returncode, "restart_in": self._postpone(place)}
+        _log.error("a worker died", extra={"fields": fields})
+        self._deaths.inc()
+        self._count()
+
+    def _postpone(self, place: _Place) -> float:
+        """Sets the time of the next start; returns the seconds until then."""
+        pause = place.backoff
+        place.restart_at = self._clock() + pause
+        place.backoff = min(pause * 2, LONGEST_BACKOFF_SECONDS)
+        return pause
+
+    def _running(self) -> int:
+        return sum(place.process is not None for place in self._places)
+
+    def _count(self) -> None:
+        self._alive.set(self._running())

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regulars.churn.v1 import churn_pb2, churn_pb2_grpc
-from tests.support.bundles import BREAKING, awkward_graph, columns, release_bundle
+from regulars.open_inference.v2 import open_inference_pb2
+from tests.support.bundles import BREAKING, SLOW_ABOVE, awkward_graph, columns, release_bundle
 from tests.support.calls import Failure, OpenStream, customer_of, failure_of, predict_batch, table_of
-from tests.support.polling import PATIENCE_SECONDS
+from tests.support.polling import PATIENCE_SECONDS, eventually
 from tests.support.server import running
 
 if TYPE_CHECKING:
@@ -24,17 +25,32 @@ WHO = "dorothea-brooke-73515"
 WHERE = "parish-of-lowick"
 """An id and a category that stand nowhere by chance."""
 
+CALLS = 16
+"""Of `asked_in_every_way` ten, of `told_what_no_model_takes` six."""
+
 NUMBERS = ("61.803", "27.182", "777.125")
 """How values begin, whatever their last digits are printed as: two within the range of training, one beyond."""
+
+WHAT = "income-of-mr-casaubon"
+"""A feature that no model has: a caller's own text where a name should stand."""
 
 SCORED = columns((61.80339, 27.18281, "web"), (61.80339, 777.125, WHERE), (400.0, 27.18281, ""))
 REFUSED = columns((float("nan"), 27.18281, WHERE), (float("inf"), 777.125, WHERE))
 FAILING = columns((61.80339, BREAKING, WHERE))
+SLOW = columns((61.80339, SLOW_ABOVE + 200_000, WHERE))
+"""Half a second, which nobody waits for."""
 
 
-def predict(channel: grpc.Channel, one: Columns, row: int = 0) -> churn_pb2.PredictChurnResponse:
+def predict(
+    channel: grpc.Channel,
+    one: Columns,
+    row: int = 0,
+    timeout: float = PATIENCE_SECONDS,
+    strange: dict[str, float] | None = None,
+) -> churn_pb2.PredictChurnResponse:
     request = churn_pb2.PredictChurnRequest(customer=customer_of(one, row, WHO))
-    return churn_pb2_grpc.ChurnServiceStub(channel).PredictChurn(request, timeout=PATIENCE_SECONDS)
+    request.customer.numeric.update(strange or {})
+    return churn_pb2_grpc.ChurnServiceStub(channel).PredictChurn(request, timeout=timeout)
 
 
 def asked_in_every_way(channel: grpc.Channel) -> list[Failure]:
@@ -55,6 +71,29 @@ def asked_in_every_way(channel: grpc.Channel) -> list[Failure]:
     ]
 
 
+def told_what_no_model_takes(channel: grpc.Channel) -> list[Failure]:
+    """The caller's own text in place of a name, of a message, of a tensor."""
+    table = named(SCORED)
+    table.numeric.add(name=WHAT, values=[61.80339] * len(SCORED))
+    infer = channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer",
+        open_inference_pb2.ModelInferRequest.SerializeToString,
+        open_inference_pb2.ModelInferResponse.FromString,
+    )
+    unknown = open_inference_pb2.ModelInferRequest(model_name=WHERE, id=WHO)
+    tensor = open_inference_pb2.ModelInferRequest(model_name="churn", id=WHO)
+    tensor.inputs.add(name=WHAT, datatype="BYTES", shape=[1]).contents.bytes_contents.append(WHERE.encode())
+    raw = channel.unary_unary("/regulars.churn.v1.ChurnService/PredictChurn", lambda data: data, lambda data: data)
+    return [
+        failure_of(lambda: predict(channel, SCORED, strange={WHAT: 61.80339})),
+        failure_of(lambda: predict_batch(channel, table)),
+        failure_of(lambda: infer(tensor, timeout=PATIENCE_SECONDS)),
+        failure_of(lambda: infer(unknown, timeout=PATIENCE_SECONDS)),
+        failure_of(lambda: raw(b"\x0a\xff" + f"{WHO} {WHERE} {WHAT}".encode(), timeout=PATIENCE_SECONDS)),
+        failure_of(lambda: predict(channel, SLOW, timeout=0.05)),
+    ]
+
+
 def named(some: Columns) -> scoring_pb2.CustomerTable:
     made = table_of(some)
     made.ids[:] = [f"{WHO}-{row}" for row in range(len(some))]
@@ -65,10 +104,17 @@ def test_neither_metrics_nor_logs_tell_who_was_scored_or_what_is_known_of_them(t
     release_bundle(tmp_path, "1", model=awkward_graph())
     with running(tmp_path, log_level="DEBUG") as server, server.channel() as channel:
         failures = asked_in_every_way(channel)
+        strange = told_what_no_model_takes(channel)
+        eventually(lambda: len(server.events("call")) == CALLS, "a line in the log for every call")
         page = server.metrics()
     assert [failure.code for failure in failures] == [*["INVALID_ARGUMENT"] * 3, *["INTERNAL"] * 2]
-    assert server.events("call"), "the log tells of every call"
+    assert [failure.code for failure in strange] == [
+        *("INVALID_ARGUMENT", "INVALID_ARGUMENT", "INVALID_ARGUMENT", "NOT_FOUND", "INTERNAL", "DEADLINE_EXCEEDED")
+    ]
     assert 'regulars_warnings_total{feature="channel",kind="unseen_category",model="churn"}' in page
+    # A caller is told by name what no model takes; nobody else is.
+    assert WHAT in str(strange[0].status)
+    assert WHAT not in page + server.text()
     told = {"metrics": page, "log": server.text(), "errors": "".join(f"{one.text} {one.status}" for one in failures)}
     for place, text in told.items():
         for secret in (WHO, WHERE, *NUMBERS):

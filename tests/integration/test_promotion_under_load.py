@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -151,14 +152,19 @@ def of_another_model(bundles: Path) -> None:
     release_bundle(bundles, "bad", 0.3, name="cltv")
 
 
-@pytest.mark.parametrize("spoil", [cut_off, not_there, unreadable, of_another_model])
+def deleted(bundles: Path) -> None:
+    shutil.rmtree(bundles / "churn")
+
+
+@pytest.mark.parametrize("spoil", [cut_off, not_there, unreadable, of_another_model, deleted])
 def test_a_bad_release_displaces_nothing_and_the_next_good_one_is_served(
     server: ServerProcess, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     with server.channel() as channel:
         assert version_of(channel) == "odd"
         spoil(tmp_path)
-        server.wait_for("release refused")
+        (refusal,) = server.wait_for("release refused")
+        assert (refusal["serving"], "; sync" in refusal["reason"]) == ("odd", True)
         assert server.metric("regulars_swaps_total", outcome="refused") >= 1
         assert server.metric("regulars_model_info", version="odd") == 1
         assert version_of(channel) == "odd"

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from model_registry.bundle import read_bundle
 from model_registry.servable import Servable
-from regulars.churn.v1 import churn_pb2
+from regulars.churn.v1 import churn_pb2, churn_pb2_grpc
 from regulars.scoring.v1 import scoring_pb2, scoring_pb2_grpc
 from services.core.server import REFLECTION_CALLS
 from tests.support.bundles import (
@@ -72,7 +72,13 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
     bundles = tmp_path_factory.mktemp("bundles")
     release_bundle(bundles, "7", model=awkward_graph())
     with running(
-        bundles, max_rows=MAX_ROWS, max_message_bytes=MAX_BYTES, interactive_calls=1, bulk_calls=1, log_level="DEBUG"
+        bundles,
+        max_rows=MAX_ROWS,
+        max_message_bytes=MAX_BYTES,
+        interactive_calls=1,
+        batch_calls=1,
+        bulk_calls=1,
+        log_level="DEBUG",
     ) as server:
         yield server
 
@@ -83,7 +89,7 @@ def served(process: ServerProcess) -> Iterator[Served]:
     with process.channel() as channel:
         serving = Served(process, channel)
         yield serving
-        eventually(lambda: serving.in_flight("interactive") + serving.in_flight("bulk") == 0, "calls to end")
+        eventually(lambda: process.metric("regulars_calls_in_flight") == 0, "calls to end")
         serving.assert_serving()
 
 
@@ -183,7 +189,13 @@ def raw(served: Served, method: str) -> Callable[[bytes], object]:
     return lambda data: call(data, timeout=PATIENCE_SECONDS)
 
 
-@pytest.mark.parametrize("method", [f"{CHURN}/PredictChurn", f"{CHURN}/BatchPredictChurn", f"{MODEL}/GetModel"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(f"{CHURN}/PredictChurn", f"{CHURN}/BatchPredictChurn", f"{MODEL}/GetModel"),
+        *("grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"),
+    ],
+)
 def test_bytes_that_are_no_message_are_internal_with_a_constant_text(served: Served, method: str) -> None:
     failure = failure_of(lambda: raw(served, method)(b"\x0a\xffsecret"))
     assert (failure.code, failure.reason) == ("INTERNAL", "MALFORMED_MESSAGE")
@@ -192,12 +204,13 @@ def test_bytes_that_are_no_message_are_internal_with_a_constant_text(served: Ser
 
 def test_a_message_over_the_limit_is_refused(served: Served) -> None:
     failure = failure_of(lambda: raw(served, f"{CHURN}/BatchPredictChurn")(b"\0" * (MAX_BYTES + 1)))
-    assert failure.code == "RESOURCE_EXHAUSTED"
+    assert (failure.code, failure.status) == ("RESOURCE_EXHAUSTED", None)
 
 
 def test_an_unknown_method_is_unimplemented(served: Served) -> None:
     for method in (f"{CHURN}/ForetellChurn", "regulars.other.v1.OtherService/Predict"):
-        assert failure_of(partial(raw(served, method), b"")).code == "UNIMPLEMENTED"
+        failure = failure_of(partial(raw(served, method), b""))
+        assert (failure.code, failure.status) == ("UNIMPLEMENTED", None)
 
 
 def test_what_training_never_saw_is_scored_with_a_warning(served: Served) -> None:
@@ -264,26 +277,27 @@ def slow_slices() -> churn_pb2.BatchPredictChurnRequest:
     return churn_pb2.BatchPredictChurnRequest(customers=table(MAX_ROWS, frequency=turns))
 
 
-def start_slow_batch(served: Served, channel: grpc.Channel, timeout: float = PATIENCE_SECONDS) -> Any:
+def start_slow_batch(served: Served, channel: grpc.Channel) -> Any:
     call = channel.unary_unary(
         f"/{CHURN}/BatchPredictChurn",
         churn_pb2.BatchPredictChurnRequest.SerializeToString,
         churn_pb2.BatchPredictChurnResponse.FromString,
     )
-    started = call.future(slow_slices(), timeout=timeout)
-    eventually(lambda: served.in_flight("interactive") == 1, "the slow batch to be in flight")
+    started = call.future(slow_slices(), timeout=PATIENCE_SECONDS)
+    eventually(lambda: served.in_flight("batch") == 1, "the slow batch to be in flight")
     return started
 
 
 def test_a_full_lane_refuses_and_says_when_to_come_back(served: Served) -> None:
     with served.server.channel() as other:
         staying = start_slow_batch(served, other)
-        failure = failure_of(lambda: predict(served.channel, GOOD))
+        failure = failure_of(lambda: predict_batch(served.channel, table()))
         assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "SATURATED")
         assert failure.detail(error_details_pb2.RetryInfo()).retry_delay.nanos == 100_000_000
-        assert failure.trailers["grpc-retry-pushback-ms"] in {"100", b"100"}
-        # Load never fails a health check, and never closes the other lane.
+        assert 50 <= int(failure.trailers["grpc-retry-pushback-ms"]) <= 150
+        # Load never fails a health check, and never closes the other lanes.
         assert check(served.channel, CHURN) == health_pb2.HealthCheckResponse.SERVING
+        served.assert_serving()
         stream = OpenStream(served.channel)
         assert stream.ask(1, table()).HasField("predictions")
         bulk = failure_of(lambda: OpenStream(served.channel).ask(1, table()))
@@ -294,18 +308,25 @@ def test_a_full_lane_refuses_and_says_when_to_come_back(served: Served) -> None:
         staying.cancel()
 
 
-@pytest.mark.parametrize("code", ["DeadlineExceeded", "Canceled"])
-def test_a_batch_that_nobody_waits_for_stops_at_the_next_slice(served: Served, code: str) -> None:
-    method = {"grpc_method": "BatchPredictChurn", "grpc_code": code}
+def test_a_batch_that_nobody_waits_for_stops_at_the_next_slice(served: Served) -> None:
+    method = {"grpc_method": "BatchPredictChurn", "grpc_code": "Canceled"}
     before = served.server.metric("grpc_server_handled_total", **method)
     rows = served.server.metric("regulars_rows_total")
-    waiting = start_slow_batch(served, served.channel, 0.5 if code == "DeadlineExceeded" else PATIENCE_SECONDS)
-    if code == "Canceled":
-        waiting.cancel()
-    with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
-        waiting.result()
+    start_slow_batch(served, served.channel).cancel()
     eventually(lambda: served.server.metric("grpc_server_handled_total", **method) == before + 1, "its end")
     # The batch was never scored to its end.
+    assert served.server.metric("regulars_rows_total") == rows
+
+
+def test_a_batch_that_cannot_end_in_time_is_not_begun(served: Served) -> None:
+    # From one slice the server knows how long a table takes.
+    start_slow_batch(served, served.channel).cancel()
+    eventually(lambda: served.in_flight("batch") == 0, "the end of its first slice")
+    rows = served.server.metric("regulars_rows_total")
+    stub = churn_pb2_grpc.ChurnServiceStub(served.channel)
+    failure = failure_of(lambda: stub.BatchPredictChurn(slow_slices(), timeout=1.0))
+    # The server's own answer, while the caller still waits.
+    assert (failure.code, failure.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
     assert served.server.metric("regulars_rows_total") == rows
 
 
@@ -327,6 +348,7 @@ def test_reflection_lists_the_services(served: Served) -> None:
     assert {service.name for service in answer.list_services_response.service} == {
         CHURN,
         MODEL,
+        "inference.GRPCInferenceService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

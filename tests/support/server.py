@@ -135,6 +135,8 @@ def running(
         },
         stderr=subprocess.PIPE,
         text=True,
+        # gRPC's core writes what it was sent into its own lines, as it came.
+        errors="backslashreplace",
         start_new_session=True,
     )
     server = ServerProcess(process)

@@ -30,6 +30,8 @@ GRAMMAR = [
     "audit retire churn --push host:9091",
     "forget ids.txt --in folder --in another",
     "score clustering --input file.parquet --output folder --target host:50054",
+    "score churn --input f.parquet --output d --target host:1 --ca ca.crt --certificate c.crt --key c.key --token t",
+    "token shop --role score --file tokens",
 ]
 
 MISTAKES = [
@@ -42,6 +44,8 @@ MISTAKES = [
     "sync churn@champion",
     "score churn --input file.parquet",
     "serve churn --port many",
+    "token shop",
+    "token shop --role root",
     "audit",
     "audit drift churn",
     "audit fairness",

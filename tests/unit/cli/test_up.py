@@ -102,3 +102,20 @@ def test_where_nothing_was_ever_released_it_is_an_error(monkeypatch: pytest.Monk
     with pytest.raises(RegistryError, match="no fairness audit"):
         command.up(Namespace(project=Path("regulars.toml")))
     assert started == []
+
+
+def test_where_the_registry_fails_what_was_released_before_is_served(
+    monkeypatch: pytest.MonkeyPatch, started: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def resolve(model: str, alias: str) -> None:
+        raise RegistryError("the registry does not answer")
+
+    monkeypatch.setattr(command, "MlflowRegistry", lambda uri, *, must_exist: SimpleNamespace(resolve=resolve))
+    releases = {"churn": Release("1", "champion", "a" * 64)}
+    monkeypatch.setattr(command, "read_release", lambda bundles, model: releases.get(model))
+    command.up(Namespace(project=Path("regulars.toml")))
+    assert started == ["churn"]
+    assert "serving what was released last: the registry does not answer" in capsys.readouterr().err
+    releases.clear()
+    with pytest.raises(RegistryError, match="does not answer"):
+        command.up(Namespace(project=Path("regulars.toml")))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,7 +12,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from model_registry.bundle import CONTENTS, LARGEST_BYTES, BundleError, Golden, read_bundle, write_bundle
+from model_registry.bundle import (
+    CONTENTS,
+    LARGEST_BYTES,
+    BundleError,
+    Golden,
+    read_bundle,
+    why_unreadable,
+    write_bundle,
+)
 from model_registry.graph_guard import GraphError
 from tests.support.bundles import GOLDEN_ROWS, columns, golden, graph, make_bundle, manifest
 
@@ -151,6 +160,18 @@ def test_a_file_larger_than_any_honest_one_is_refused(folder: Path, name: str, m
     monkeypatch.setitem(LARGEST_BYTES, name, size - 1)
     with pytest.raises(BundleError, match=f"{name} holds more than {size - 1:,} bytes"):
         read_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (errno.EACCES, f"(Permission denied); let uid {os.getuid()} read it"),
+        (errno.ELOOP, "(a link); sync the bundle again"),
+        (errno.EIO, "(Input/output error); sync the bundle again"),
+    ],
+)
+def test_why_a_file_cannot_be_read_comes_with_its_remedy(number: int, text: str) -> None:
+    assert why_unreadable(OSError(number, os.strerror(number))) == text
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -40,6 +40,13 @@ def test_warnings_come_in_one_order_whichever_slice_has_them_first(servable: Ser
     assert_same_scores(together, servable.score(frequency_first))
 
 
+@given(st.integers(0, 59))
+def test_the_scores_of_one_are_those_of_a_table_of_one(servable: Servable, at: int) -> None:
+    alone = CUSTOMERS.slice(at, at + 1)
+    names = [output.name for output in servable.schema.outputs]
+    assert_same_scores(Scores.of_one(servable.score_one(alone), names), servable.score(alone))
+
+
 def test_a_slice_is_a_part_of_its_columns() -> None:
     part = CUSTOMERS.slice(10, 13)
     assert len(part) == 3

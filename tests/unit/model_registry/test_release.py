@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from model_registry.release import Release, bundle_folder, is_intact, publish, r
 from tests.support.bundles import make_bundle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -50,13 +52,42 @@ def test_what_was_published_is_released_under_its_digest(tmp_path: Path) -> None
         '{"version": "1", "alias": "champion", "digest": 7}',
         '{"version": 1, "alias": "champion", "digest": "ab"}',
         '{"version": "1", "alias": null, "digest": "ab"}',
-        "[" * 100_000,
+        "[" * 4_000,
+        " " * 5_000 + '{"version": "1", "alias": "champion", "digest": "ab"}',
     ],
 )
 def test_a_release_file_that_says_nothing_readable_is_a_bundle_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "churn").mkdir()
     (tmp_path / "churn" / "release.json").write_text(text)
     with pytest.raises(BundleError, match=r"release\.json.*sync churn again"):
+        read_release(tmp_path, "churn")
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "what"), [(a_pipe, r"\(not a file\)"), (a_link, r"\(a link\)"), (a_folder, r"\(not a file\)")]
+)
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None], what: str) -> None:
+    (tmp_path / "churn").mkdir()
+    make(tmp_path / "churn" / "release.json")
+    with pytest.raises(BundleError, match=rf"release\.json: cannot be read {what}; sync"):
+        read_release(tmp_path, "churn")
+
+
+def test_where_a_file_is_in_the_place_of_the_folder_nothing_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "churn").write_text("")
+    with pytest.raises(BundleError, match=r"cannot be read \(Not a directory\)"):
         read_release(tmp_path, "churn")
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from model_registry import servable as servable_module
 from model_registry.bundle import Bundle, BundleError, Golden
 from model_registry.columns import Columns
 from model_registry.readings import ScoringError
@@ -20,6 +21,7 @@ from model_registry.servable import GOLDEN_TOLERANCE, SLICE_ROWS, Servable
 from tests.support.bundles import (
     BREAKING,
     SCHEMA,
+    SLOW_ABOVE,
     awkward_graph,
     columns,
     golden,
@@ -258,6 +260,13 @@ def test_golden_rows_that_are_not_reproduced_are_refused(complaint: str, build: 
     servable = Servable(build())
     with pytest.raises(BundleError, match=complaint):
         servable.replay()
+
+
+def test_a_graph_that_is_too_slow_for_its_golden_rows_is_stopped_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servable_module, "REPLAY_SECONDS", 0.05)
+    rows = Golden(columns((10.0, SLOW_ABOVE + 10**9, "web")), {"churn_probability": np.ones(1, np.float32)})
+    with pytest.raises(BundleError, match=r"takes more than 0.05 s for 1 golden rows; train a smaller model"):
+        Servable(bundle_of(awkward_graph(), rows=rows)).replay()
 
 
 def test_a_graph_that_gives_nan_on_a_golden_row_is_refused() -> None:

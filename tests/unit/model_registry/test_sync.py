@@ -245,6 +245,7 @@ def test_a_disk_without_room_is_told_before_anything_is_downloaded(shop: Shop, m
         (errno.EDQUOT, r"the disk of .* is full"),
         (errno.EACCES, r"cannot be written \(Permission denied\); let uid \d+ write there"),
         (errno.EROFS, r"cannot be written \(Read-only file system\)"),
+        (errno.EFBIG, r"cannot be written \(File too large\); let this process write larger files"),
     ],
 )
 def test_a_folder_that_cannot_be_filled_is_named_and_the_last_release_stays(shop: Shop, number: int, text: str) -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from regulars.churn.v1 import churn_pb2
 from regulars.cltv.v1 import cltv_pb2
 from regulars.clustering.v1 import clustering_pb2
+from regulars.open_inference.v2 import open_inference_pb2
 from regulars.propensity.v1 import propensity_pb2
 from regulars.scoring.v1 import scoring_pb2
-from services.wire import fill, move_ids
+from services.wire import fill, move_ids, payload
 
 floats = st.lists(st.floats(width=32, allow_nan=False), max_size=300)
 small = st.integers(0, 127)
@@ -96,3 +97,22 @@ def test_every_answer_holds_ids_where_requests_hold_them(table: type) -> None:
     asked = scoring_pb2.CustomerTable.DESCRIPTOR.fields_by_name["ids"]
     answered = table.DESCRIPTOR.fields_by_name["customer_ids"]  # type: ignore[attr-defined]  # a message class
     assert (answered.number, answered.type, answered.is_repeated) == (asked.number, asked.type, True)
+
+
+@given(floats)
+def test_a_payload_is_what_filled_the_field(values: list[float]) -> None:
+    column = scoring_pb2.NumericColumn(values=values)
+    data = np.array(values, "<f4").tobytes()
+    assert payload(column, "values", len(data)) == (data or None)
+
+
+def test_a_payload_of_another_length_or_beside_something_else_is_none() -> None:
+    column = scoring_pb2.NumericColumn(values=[1.0, 2.0])
+    assert payload(column, "values", 8) is not None
+    assert payload(column, "values", 4) is None
+    assert payload(column, "values", 12) is None
+    column.name = "recency_days"
+    assert payload(column, "values", 8) is None
+    assert payload(scoring_pb2.NumericColumn.FromString(b"\x78\x01"), "values", 8) is None
+    later = open_inference_pb2.InferTensorContents(fp32_contents=[1.0, 2.0], bytes_contents=[b"x"])
+    assert payload(later, "fp32_contents", 8) is None

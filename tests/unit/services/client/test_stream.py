@@ -29,7 +29,8 @@ Request = churn_pb2.StreamPredictChurnRequest
 Response = churn_pb2.StreamPredictChurnResponse
 
 TABLES = 30
-CODES_NOT_MENDED = [code for code in grpc.StatusCode if code not in {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}]
+CODES_MENDED = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED]
+CODES_NOT_MENDED = [code for code in grpc.StatusCode if code not in {grpc.StatusCode.OK, *CODES_MENDED}]
 
 
 class BrokenError(grpc.RpcError):
@@ -189,6 +190,13 @@ def test_an_answer_between_two_breaks_starts_the_count_anew() -> None:
     sleeper = Sleeper()
     assert sequences(stream_over(Transport(plan), tables(), sleeper)) == list(range(TABLES))
     assert sleeper.naps[MAX_ATTEMPTS - 1] == FIRST_BACKOFF_SECONDS
+
+
+@pytest.mark.parametrize("code", CODES_MENDED, ids=lambda code: code.name)
+def test_what_another_server_may_answer_is_sent_again(code: grpc.StatusCode) -> None:
+    transport = Transport([3, 0, 9], code)
+    assert sequences(stream_over(transport, tables())) == list(range(TABLES))
+    assert len(transport.calls) == 4
 
 
 @pytest.mark.parametrize("code", CODES_NOT_MENDED, ids=lambda code: code.name)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from google.rpc import error_details_pb2, status_pb2
 from prometheus_client import REGISTRY
 
 from services.core.admission import Gate, Lane
-from services.core.endpoints import Endpoints
+from services.core.endpoints import Endpoints, Lanes
 from services.core.errors import INVALID, Refusal
 from services.core.metrics import LaneMetrics
+from services.core.waiting import Patience
 from tests.support.polling import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
@@ -24,6 +26,20 @@ if TYPE_CHECKING:
 SERVICE = "regulars.test.v1.Echo"
 SECRET = "the customer's own words"
 MALFORMED_BYTES = b"\xff\xff\xff\xff"
+
+
+class PanicError(BaseException):
+    """What extensions written in other languages raise past every `except Exception`."""
+
+
+FAILURES: dict[str, Callable[[], BaseException]] = {
+    "fail": lambda: ValueError(SECRET),
+    "panic": lambda: PanicError(SECRET),
+    "exit": lambda: SystemExit(SECRET),
+    "memory": lambda: MemoryError(SECRET),
+    "recursion": lambda: RecursionError(SECRET),
+    "refuse": lambda: Refusal(INVALID),
+}
 
 
 class Echo:
@@ -36,42 +52,54 @@ class Echo:
 
     def unary(self, request: StringValue, context: grpc.ServicerContext) -> StringValue:
         self.contexts.append(context)
-        return self._answer(request)
+        return self._answer(request, context)
 
     def stream(self, requests: Iterator[StringValue], context: grpc.ServicerContext) -> Iterator[StringValue]:
+        self.contexts.append(context)
         for request in requests:
-            yield self._answer(request)
+            yield self._answer(request, context)
 
-    def _answer(self, request: StringValue) -> StringValue:
+    def _answer(self, request: StringValue, context: grpc.ServicerContext) -> StringValue:
+        if request.value in FAILURES:
+            error = FAILURES[request.value]()
+            raise error
         match request.value:
-            case "fail":
-                raise ValueError(SECRET)
-            case "refuse":
-                raise Refusal(INVALID)
+            case "abort":
+                context.abort(grpc.StatusCode.DATA_LOSS, SECRET)
             case "stay":
                 self.entered.release()
                 assert self.let_go.wait(PATIENCE_SECONDS)
         return StringValue(value=request.value)
 
 
-class EchoServer:
-    """A real server on a free port, with a lane of one place for each kind of call."""
+def serialise(answer: StringValue) -> bytes:
+    if answer.value == "unspeakable":
+        raise ValueError(SECRET)
+    return answer.SerializeToString()
 
-    def __init__(self) -> None:
+
+class EchoServer:
+    """A real server on a free port, with lanes of one place."""
+
+    def __init__(self, idle_seconds: float = PATIENCE_SECONDS, message_seconds: float = PATIENCE_SECONDS) -> None:
         self.echo = Echo()
         self.gate = Gate()
-        self.server = grpc.server(ThreadPoolExecutor(8))
-        lanes = (Lane(1, self.gate, LaneMetrics("test unary")), Lane(1, self.gate, LaneMetrics("test stream")))
-        serialise: Callable[[StringValue], bytes] = StringValue.SerializeToString
-        handlers = {
-            "Unary": grpc.unary_unary_rpc_method_handler(self.echo.unary, StringValue.FromString, serialise),
-            "Stream": grpc.stream_stream_rpc_method_handler(self.echo.stream, StringValue.FromString, serialise),
-        }
-        Endpoints(self.server, *lanes).add_registered_method_handlers(SERVICE, handlers)
-        port = self.server.add_insecure_port("127.0.0.1:0")
+        self.patience = Patience(message_seconds)
+        self.server = grpc.server(ThreadPoolExecutor(1))
+        lanes = Lanes(
+            interactive=Lane(1, 1, self.gate, LaneMetrics("test unary")),
+            batch=Lane(1, 1, self.gate, LaneMetrics("test batch")),
+            bulk=Lane(1, 1, self.gate, LaneMetrics("test stream")),
+        )
+        unary = grpc.unary_unary_rpc_method_handler(self.echo.unary, StringValue.FromString, serialise)
+        stream = grpc.stream_stream_rpc_method_handler(self.echo.stream, StringValue.FromString, serialise)
+        endpoints = Endpoints(self.server, lanes, self.patience, idle_seconds=idle_seconds)
+        endpoints.add_registered_method_handlers(SERVICE, {"Unary": unary, "BatchUnary": unary, "Stream": stream})
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", [("grpc.use_local_subchannel_pool", 1)])
         self.unary = self.channel.unary_unary(f"/{SERVICE}/Unary", lambda text: text, StringValue.FromString)
+        self.batch = self.channel.unary_unary(f"/{SERVICE}/BatchUnary", lambda text: text, StringValue.FromString)
         self.stream = self.channel.stream_stream(f"/{SERVICE}/Stream", lambda text: text, StringValue.FromString)
 
     def close(self) -> None:
@@ -81,8 +109,9 @@ class EchoServer:
 
 
 @pytest.fixture
-def served() -> Iterator[EchoServer]:
-    server = EchoServer()
+def served(request: pytest.FixtureRequest) -> Iterator[EchoServer]:
+    """Parametrised indirectly, by what an EchoServer is made with."""
+    server = EchoServer(**getattr(request, "param", {}))
     yield server
     server.close()
 
@@ -128,7 +157,9 @@ def fails(served: EchoServer, method: str, request: bytes) -> grpc.RpcError:
 @pytest.mark.parametrize(
     ("request_", "code", "why"),
     [
-        (say("fail"), "INTERNAL", "INTERNAL"),
+        *[(say(word), "INTERNAL", "INTERNAL") for word in FAILURES if word != "refuse"],
+        (say("abort"), "INTERNAL", "INTERNAL"),
+        (say("unspeakable"), "INTERNAL", "INTERNAL"),
         (say("refuse"), "INVALID_ARGUMENT", "INVALID_CUSTOMERS"),
         (MALFORMED_BYTES, "INTERNAL", "MALFORMED_MESSAGE"),
     ],
@@ -155,13 +186,56 @@ class OpenStream:
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.call = served.stream(iter(self._requests.get, None))
 
-    def ask(self, text: str) -> str:
+    def send(self, text: str) -> None:
         self._requests.put(say(text))
+
+    def ask(self, text: str) -> str:
+        self.send(text)
         answer: str = next(self.call).value
         return answer
 
     def end(self) -> None:
         self._requests.put(None)
+
+
+def test_a_call_that_ends_without_a_message_is_malformed(served: EchoServer) -> None:
+    call = served.channel.stream_unary(f"/{SERVICE}/Unary", bytes, bytes)
+    with pytest.raises(grpc.RpcError) as failure:
+        call(iter([]))
+    assert (ended(failure.value)[0], reason(failure.value)) == ("INTERNAL", "MALFORMED_MESSAGE")
+    assert list(served.stream(iter([]))) == []
+
+
+@pytest.mark.parametrize("served", [{"message_seconds": 0.0}], indirect=True)
+def test_a_call_whose_message_does_not_come_is_ended_and_gives_its_place_back(served: EchoServer) -> None:
+    silent = served.channel.stream_unary(f"/{SERVICE}/Unary", bytes, bytes).future(
+        iter(queue.SimpleQueue[bytes]().get, None)
+    )
+    eventually(lambda: in_flight("test unary") == 1, "the call")
+
+    def ended_by_looking() -> bool:
+        # The call takes its place a moment before it begins to wait.
+        served.patience.look()
+        return silent.done()
+
+    eventually(ended_by_looking, "the end of the call")
+    assert silent.code() is grpc.StatusCode.CANCELLED
+    eventually(lambda: in_flight("test unary") == 0, "its place")
+    assert served.unary(say("hello")).value == "hello"
+
+
+def test_patience_lasts_for_its_seconds_and_leaves_those_alone_whose_message_came(served: EchoServer) -> None:
+    staying = served.unary.future(say("stay"))
+    silent = served.channel.stream_unary(f"/{SERVICE}/BatchUnary", bytes, bytes).future(
+        iter(queue.SimpleQueue[bytes]().get, None)
+    )
+    served.echo.entered.acquire()
+    eventually(lambda: in_flight("test batch") == 1, "the silent call")
+    served.patience.look()
+    assert not silent.done()
+    served.echo.let_go.set()
+    assert staying.result().value == "stay"
+    silent.cancel()
 
 
 def test_a_full_lane_refuses_with_pushback_and_the_other_lane_stays_open(served: EchoServer) -> None:
@@ -170,7 +244,7 @@ def test_a_full_lane_refuses_with_pushback_and_the_other_lane_stays_open(served:
     with pytest.raises(grpc.RpcError) as failure:
         served.unary(say("hello"))
     assert ended(failure.value)[0] == "RESOURCE_EXHAUSTED"
-    assert details(failure.value)["grpc-retry-pushback-ms"] in {"100", b"100"}
+    assert 50 <= int(details(failure.value)["grpc-retry-pushback-ms"]) <= 150
     stream = OpenStream(served)
     assert stream.ask("hello") == "hello"
     with pytest.raises(grpc.RpcError) as failure:
@@ -189,6 +263,7 @@ def test_after_the_gate_closed_new_calls_and_new_messages_are_refused(served: Ec
     served.gate.close()
     for call in (
         lambda: served.unary(say("hello")),
+        lambda: served.batch(say("hello")),
         lambda: list(served.stream(iter([]))),
         lambda: stream.ask("the next message of an open stream"),
     ):
@@ -196,6 +271,105 @@ def test_after_the_gate_closed_new_calls_and_new_messages_are_refused(served: Ec
             call()
         assert ended(failure.value)[0] == "UNAVAILABLE"
         assert reason(failure.value) == "DRAINING"
+
+
+def test_a_call_for_a_table_stands_in_a_lane_of_its_own(served: EchoServer) -> None:
+    staying = served.batch.future(say("stay"))
+    served.echo.entered.acquire()
+    assert (in_flight("test batch"), in_flight("test unary")) == (1, 0)
+    with pytest.raises(grpc.RpcError) as failure:
+        served.batch(say("hello"))
+    assert reason(failure.value) == "SATURATED"
+    assert served.unary(say("hello")).value == "hello"
+    served.echo.let_go.set()
+    assert staying.result().value == "stay"
+
+
+def test_of_a_refused_call_nothing_is_read(served: EchoServer) -> None:
+    staying = served.unary.future(say("stay"))
+    served.echo.entered.acquire()
+    for _ in range(3):
+        with pytest.raises(grpc.RpcError) as failure:
+            served.channel.stream_unary(f"/{SERVICE}/Unary", bytes, bytes)(
+                iter(queue.SimpleQueue[bytes]().get, None), timeout=PATIENCE_SECONDS
+            )
+        assert reason(failure.value) == "SATURATED"
+    assert len(served.echo.contexts) == 1
+    served.echo.let_go.set()
+    staying.result()
+
+
+def messages_threads() -> int:
+    return sum(thread.name == "messages" for thread in threading.enumerate())
+
+
+def test_a_gate_that_closes_ends_streams_on_which_nothing_moves(served: EchoServer) -> None:
+    stream = OpenStream(served)
+    assert stream.ask("hello") == "hello"
+    served.gate.close()
+    with pytest.raises(grpc.RpcError) as failure:
+        next(stream.call)
+    assert (ended(failure.value)[0], reason(failure.value)) == ("UNAVAILABLE", "DRAINING")
+    eventually(lambda: in_flight("test stream") == 0, "its place")
+    eventually(lambda: messages_threads() == 0, "its thread")
+
+
+def test_a_message_that_is_being_answered_when_the_gate_closes_is_answered(served: EchoServer) -> None:
+    stream = OpenStream(served)
+    stream.send("stay")
+    served.echo.entered.acquire()
+    served.gate.close()
+    served.echo.let_go.set()
+    assert next(stream.call).value == "stay"
+    with pytest.raises(grpc.RpcError) as failure:
+        next(stream.call)
+    assert reason(failure.value) == "DRAINING"
+
+
+@pytest.mark.parametrize("served", [{"idle_seconds": 0.1}], indirect=True)
+def test_a_stream_whose_caller_sends_nothing_is_ended(served: EchoServer) -> None:
+    stream = OpenStream(served)
+    assert stream.ask("hello") == "hello"
+    with pytest.raises(grpc.RpcError) as failure:
+        next(stream.call)
+    assert (ended(failure.value)[0], reason(failure.value)) == ("UNAVAILABLE", "STREAM_IDLE")
+    eventually(lambda: in_flight("test stream") == 0, "its place")
+    eventually(lambda: messages_threads() == 0, "its thread")
+
+
+@pytest.mark.parametrize("served", [{"idle_seconds": 0.1}], indirect=True)
+def test_a_stream_whose_caller_takes_no_answers_is_ended(served: EchoServer) -> None:
+    cancelled = handled("Stream", "Canceled")
+    large = say("x" * 1_000_000)
+    call = served.stream(iter([large] * 100))
+    eventually(lambda: handled("Stream", "Canceled") == cancelled + 1, "the end of the stream")
+    eventually(lambda: in_flight("test stream") == 0, "its place")
+    eventually(lambda: messages_threads() == 0, "its thread")
+    with pytest.raises(grpc.RpcError) as failure:
+        list(call)
+    assert ended(failure.value)[0] == "CANCELLED"
+
+
+@pytest.mark.parametrize("served", [{"idle_seconds": 0.2}], indirect=True)
+def test_a_stream_that_moves_lasts_longer_than_it_may_stand_still(served: EchoServer) -> None:
+    stream = OpenStream(served)
+    started = time.monotonic()
+    while time.monotonic() - started < 0.5:
+        assert stream.ask("hello") == "hello"
+        time.sleep(0.01)
+    stream.end()
+    assert list(stream.call) == []
+    eventually(lambda: messages_threads() == 0, "its thread")
+
+
+@pytest.mark.parametrize("word", ["fail", "panic", "unspeakable"])
+def test_a_stream_that_fails_leaves_no_thread_behind(served: EchoServer, word: str) -> None:
+    stream = OpenStream(served)
+    stream.ask("hello")
+    with pytest.raises(grpc.RpcError):
+        stream.ask(word)
+    eventually(lambda: messages_threads() == 0, "its thread")
+    eventually(lambda: in_flight("test stream") == 0, "its place")
 
 
 def handled(method: str, code: str) -> float:
@@ -209,13 +383,17 @@ def in_flight(lane: str) -> float:
 
 
 def test_a_caller_that_goes_gives_its_place_back_and_is_counted(served: EchoServer) -> None:
-    cancelled = handled("Stream", "Canceled")
+    def ends() -> float:
+        # Of a caller that goes, gRPC may tell the end of his messages before it tells that he has gone.
+        return handled("Stream", "Canceled") + handled("Stream", "OK")
+
+    before = ends()
     stream = OpenStream(served)
     stream.ask("hello")
     assert in_flight("test stream") == 1
     stream.call.cancel()
     eventually(lambda: in_flight("test stream") == 0, "the place of the cancelled stream")
-    eventually(lambda: handled("Stream", "Canceled") == cancelled + 1, "its count")
+    eventually(lambda: ends() == before + 1, "its count")
     assert len(list(served.stream(iter([say("hello")])))) == 1
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, cast
 
 import grpc
@@ -9,15 +10,19 @@ from google.rpc import error_details_pb2, status_pb2
 
 from services.core import errors
 from services.core.errors import (
+    BY_GRPC,
     CANCELLED,
     EXPIRED,
     INTERNAL,
     INVALID,
+    MAX_RESOURCE_NAME,
     MAX_VIOLATIONS,
     SATURATED,
     STATUS_TABLE,
+    UNKNOWN_MODEL,
     Kind,
     Refusal,
+    Resource,
     Violation,
     as_refusal,
     check_alive,
@@ -29,7 +34,8 @@ from services.core.errors import (
 class FakeContext:
     """The part of a call's context that errors touch."""
 
-    def __init__(self, *, active: bool = True, remaining: float | None = None) -> None:
+    def __init__(self, *, active: bool = True, remaining: float | None = None, attempts: str | None = None) -> None:
+        self._metadata = () if attempts is None else (("grpc-previous-rpc-attempts", attempts),)
         self._active = active
         self._remaining = remaining
         self.trailers: dict[str, Any] = {}
@@ -40,6 +46,9 @@ class FakeContext:
 
     def time_remaining(self) -> float | None:
         return self._remaining
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self._metadata
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         self.trailers = dict(trailing_metadata)
@@ -75,8 +84,12 @@ def test_the_codes_are_those_of_the_design() -> None:
     assert {kind.reason: kind.code.name for kind in STATUS_TABLE} == {
         "MALFORMED_MESSAGE": "INTERNAL",
         "INVALID_CUSTOMERS": "INVALID_ARGUMENT",
+        "UNAUTHENTICATED": "UNAUTHENTICATED",
+        "FORBIDDEN": "PERMISSION_DENIED",
+        "UNKNOWN_MODEL": "NOT_FOUND",
         "NO_MODEL_LOADED": "UNAVAILABLE",
         "DRAINING": "UNAVAILABLE",
+        "STREAM_IDLE": "UNAVAILABLE",
         "SATURATED": "RESOURCE_EXHAUSTED",
         "DEADLINE_EXCEEDED": "DEADLINE_EXCEEDED",
         "CANCELLED": "CANCELLED",
@@ -111,6 +124,13 @@ def test_violations_are_listed_to_the_limit_and_counted_beyond_it() -> None:
         assert unpack(refusal, error_details_pb2.ErrorInfo()).metadata["violations"] == str(count)
 
 
+def test_what_is_not_there_is_named_in_brief() -> None:
+    for name in ("chrn", "c" * 1000):
+        refusal = Refusal(UNKNOWN_MODEL, resource=Resource("model", name))
+        resource = unpack(refusal, error_details_pb2.ResourceInfo())
+        assert (resource.resource_type, resource.resource_name) == ("model", name[:MAX_RESOURCE_NAME])
+
+
 @pytest.mark.parametrize("kind", STATUS_TABLE, ids=lambda kind: kind.reason)
 def test_an_aborted_call_ends_with_the_code_the_constant_text_and_the_details(kind: Kind) -> None:
     context = FakeContext()
@@ -119,7 +139,23 @@ def test_an_aborted_call_ends_with_the_code_the_constant_text_and_the_details(ki
         refusal.abort(as_context(context))
     assert context.ended == (kind.code, kind.text)
     assert status_pb2.Status.FromString(context.trailers["grpc-status-details-bin"]) == refusal.to_status()
-    assert context.trailers.get("grpc-retry-pushback-ms") == (b"100" if kind is SATURATED else None)
+    assert ("grpc-retry-pushback-ms" in context.trailers) == (kind is SATURATED)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "pushback"),
+    [(None, 250), ("1", 250), ("2", 400), ("4", 1600), ("0", 250), ("5", 250), ("-1", 250), ("9" * 1000, 250)],
+)
+def test_who_is_refused_again_waits_longer_each_time(attempts: str | None, pushback: int) -> None:
+    context = FakeContext(attempts=attempts)
+    with pytest.raises(RuntimeError, match="aborted"):
+        Refusal(SATURATED, retry_after=0.25).abort(as_context(context))
+    assert context.trailers["grpc-retry-pushback-ms"] == str(pushback)
+    retry = error_details_pb2.RetryInfo()
+    details = status_pb2.Status.FromString(context.trailers["grpc-status-details-bin"]).details
+    assert any(detail.Unpack(retry) for detail in details)
+    # In whole tenths.
+    assert retry.retry_delay.ToTimedelta().total_seconds() == pytest.approx(math.ceil(pushback / 100) / 10)
 
 
 def test_an_exception_becomes_internal_and_its_text_reaches_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -159,6 +195,6 @@ def test_a_caller_that_has_gone_has_cancelled_or_run_out_of_time(context: FakeCo
 
 def test_the_reference_has_a_row_for_every_kind() -> None:
     rows = reference().splitlines()[2:]
-    assert len(rows) == len(STATUS_TABLE)
-    for kind, row in zip(STATUS_TABLE, rows, strict=True):
+    assert len(rows) == len(STATUS_TABLE) + len(BY_GRPC)
+    for kind, row in zip(STATUS_TABLE, rows, strict=False):
         assert f"`{kind.code.name}` | `{kind.reason}`" in row

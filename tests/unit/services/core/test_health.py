@@ -7,7 +7,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.core.health import NOT_SERVING, SERVING, Health
+from services.core.health import NOT_SERVING, SERVING, UNKNOWN, Health
 from tests.support.polling import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
@@ -95,3 +95,19 @@ def test_a_watcher_that_has_gone_is_forgotten(served: HealthServer) -> None:
     assert len(served.health._watchers) == 1
     watch.cancel()
     eventually(lambda: not served.health._watchers, "the watcher to be forgotten")
+
+
+def test_names_that_strangers_made_up_are_not_kept(served: HealthServer) -> None:
+    watches = [served.watch(f"made.Up{number}") for number in range(20)]
+    assert {next(watch).status for watch in watches} == {SERVICE_UNKNOWN}
+    health: Any = served.health
+    assert set(health._send_response_callbacks) == {UNKNOWN}
+    for watch in watches:
+        watch.cancel()
+
+
+def test_statuses_are_not_listed(served: HealthServer) -> None:
+    with pytest.raises(grpc.RpcError) as failure:
+        served.channel.unary_unary("/grpc.health.v1.Health/List", bytes, bytes)(b"")
+    assert isinstance(failure.value, grpc.Call)
+    assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -32,11 +32,19 @@ def test_settings_survive_the_environment_of_a_worker() -> None:
         host="::1",
         port=1,
         metrics_port=2,
+        health_port=3,
+        tls_certificate=Path("/tls/tls.crt"),
+        tls_key=Path("/tls/tls.key"),
+        tls_client_ca=Path("/tls/ca.crt"),
+        tokens=Path("/tokens"),
+        connections=4,
         workers=3,
         max_rows=4,
         max_message_bytes=5000,
         interactive_calls=6,
+        batch_calls=5,
         bulk_calls=7,
+        idle_seconds=10.0,
         poll_seconds=0.1,
         drain_pause_seconds=1 / 3,
         grace_seconds=9.0,
@@ -60,7 +68,9 @@ def test_settings_survive_the_environment_of_a_worker() -> None:
         ("MAX_MESSAGE_BYTES", "1023", "must be at least 1024"),
         ("MAX_MESSAGE_BYTES", "2147483648", "must be at most 2.14748e"),
         ("INTERACTIVE_CALLS", "0", "must be at least 1"),
+        ("BATCH_CALLS", "0", "must be at least 1"),
         ("BULK_CALLS", "0", "must be at least 1"),
+        ("IDLE_SECONDS", "0", "must be at least 0.1"),
         ("POLL_SECONDS", "0", "must be at least 0.01"),
         ("POLL_SECONDS", "nan", "must be at least 0.01"),
         ("POLL_SECONDS", "inf", "must be at most 86400"),
@@ -69,7 +79,11 @@ def test_settings_survive_the_environment_of_a_worker() -> None:
         ("GRACE_SECONDS", "-0.1", "must be at least 0"),
         ("GRACE_SECONDS", "inf", "must be at most 86400"),
         ("LOG_LEVEL", "LOUD", "must be one of DEBUG, INFO, WARNING, ERROR"),
-        ("PORTS", "1", "is not a setting; there are REGULARS_BULK_CALLS, .*REGULARS_PORT"),
+        ("HEALTH_PORT", "65536", "must be at most 65535"),
+        ("CONNECTIONS", "0", "must be at least 1"),
+        ("TOKENS", "", "is empty; name a file"),
+        ("TLS_CERTIFICATE", "", "is empty; name a file"),
+        ("PORTS", "1", "is not a setting; there are REGULARS_BATCH_CALLS, .*REGULARS_PORT"),
         ("port", "1", "is not a setting"),
     ],
 )
@@ -82,4 +96,36 @@ def test_the_reference_has_a_row_for_every_setting() -> None:
     rows = reference().splitlines()[2:]
     assert len(rows) == len(fields(Settings))
     for entry, row in zip(fields(Settings), rows, strict=True):
-        assert row.startswith(f"| `REGULARS_{entry.name.upper()}` | `{entry.default}` |")
+        default = "none" if entry.default is None else f"`{entry.default}`"
+        assert row.startswith(f"| `REGULARS_{entry.name.upper()}` | {default} |")
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ({"TLS_CERTIFICATE": "c"}, "give both or neither"),
+        ({"TLS_KEY": "k"}, "give both or neither"),
+        ({"TLS_CLIENT_CA": "a"}, "needs REGULARS_TLS_CERTIFICATE"),
+        ({"TOKENS": "t", "HOST": "0.0.0.0"}, "clear text to 0.0.0.0; set REGULARS_TLS_CERTIFICATE"),
+        ({"TOKENS": "t", "HOST": "::"}, "in clear text"),
+        ({"TOKENS": "t", "HOST": "churn.internal"}, "in clear text"),
+        ({"HEALTH_PORT": "50051", "PORT": "50051"}, "must be another port"),
+    ],
+)
+def test_settings_that_are_less_secure_than_they_look_are_refused(given: dict[str, str], remedy: str) -> None:
+    with pytest.raises(SettingsError, match=remedy):
+        Settings.from_environment({f"REGULARS_{name}": value for name, value in given.items()})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"TOKENS": "t"},
+        {"TOKENS": "t", "HOST": "localhost"},
+        {"TOKENS": "t", "HOST": "::1"},
+        {"TOKENS": "t", "HOST": "0.0.0.0", "TLS_CERTIFICATE": "c", "TLS_KEY": "k"},
+        {"TLS_CERTIFICATE": "c", "TLS_KEY": "k", "TLS_CLIENT_CA": "a"},
+    ],
+)
+def test_settings_that_are_as_secure_as_they_look_are_taken(given: dict[str, str]) -> None:
+    Settings.from_environment({f"REGULARS_{name}": value for name, value in given.items()})

@@ -1,167 +1,155 @@
 from __future__ import annotations
 
-import logging
-import os
-import re
+import errno
 import signal
 import subprocess
-import sys
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
+from prometheus_client import REGISTRY
 
-from regulars.churn.v1 import churn_pb2, churn_pb2_grpc
-from services.core import workers
-from services.core.workers import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, STEADY_SECONDS, _revive, _Worker
-from tests.support.bundles import probability, release_bundle
-from tests.support.polling import eventually
-from tests.support.server import SUPERVISOR, ServerProcess, running
+from services.core.worker_metrics import WorkerMetrics
+from services.core.workers import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, STEADY_SECONDS, Workers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-METHOD = {"grpc_method": "PredictChurn", "grpc_code": "OK"}
+    from collections.abc import Iterator
 
 
-def predict(server: ServerProcess) -> float:
-    """Over a connection of its own, which the kernel hands to one of the workers."""
-    with server.channel() as channel:
-        request = churn_pb2.PredictChurnRequest()
-        request.customer.id = "a"
-        request.customer.numeric["recency_days"] = 10
-        return (
-            churn_pb2_grpc.ChurnServiceStub(channel)
-            .PredictChurn(request, wait_for_ready=True)
-            .prediction.churn_probability
-        )
+class Process:
+    """A worker that runs until the test, or the drain, ends it."""
+
+    stdin = None
+
+    def __init__(self, pid: int, *, obeys: bool = True) -> None:
+        self.pid = pid
+        self.obeys = obeys
+        self.returncode: int | None = None
+        self.signals: list[str] = []
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def terminate(self) -> None:
+        self.signals.append("SIGTERM")
+        if self.obeys:
+            self.returncode = 0
+
+    def kill(self) -> None:
+        self.signals.append("SIGKILL")
+        self.returncode = -signal.SIGKILL
+
+    def wait(self, seconds: float | None = None) -> int:
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("worker", seconds or 0.0)
+        return self.returncode
 
 
-def children(server: ServerProcess) -> dict[int, psutil.Process]:
-    return {child.pid: child for child in psutil.Process(server.process.pid).children()}
+class Crew:
+    """Two workers, by a clock of the test's own."""
+
+    def __init__(self, metrics: WorkerMetrics) -> None:
+        self.seconds = 0.0
+        self.processes: list[Process] = []
+        self.options: list[tuple[str, ...]] = []
+        self.full = False
+        self.metrics = metrics
+        self.workers = Workers("churn", self._launch, metrics, 2, clock=lambda: self.seconds)
+        self.workers.start()
+
+    def _launch(self, *options: str) -> Any:
+        if self.full:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        self.options.append(options)
+        self.processes.append(Process(len(self.processes)))
+        return self.processes[-1]
+
+    def die(self, *processes: Process) -> None:
+        for process in processes:
+            process.returncode = -signal.SIGKILL
+        self.workers.look()
+
+    def pause(self) -> float:
+        """Seconds from now until the next start, to a quarter."""
+        started = len(self.processes)
+        before = self.seconds
+        while len(self.processes) == started:
+            self.seconds += 0.25
+            self.workers.look()
+        return self.seconds - before
 
 
-def test_two_workers_share_a_port_and_a_metrics_page_and_a_killed_one_comes_back(tmp_path: Path) -> None:
-    release_bundle(tmp_path, "1")
-    with running(tmp_path, command=SUPERVISOR, workers=2) as server:
-        server.wait_for("listening", 2)
-        before = children(server)
-        assert len(before) == 2
-        calls = 0
-
-        def both_have_answered() -> bool:
-            nonlocal calls
-            assert predict(server) == pytest.approx(probability(10, 0, ""))
-            calls += 1
-            return len(files_with_calls()) == 2
-
-        def files_with_calls() -> list[int]:
-            folder = environment_of(next(iter(before)))["PROMETHEUS_MULTIPROC_DIR"]
-            return [pid for pid in before if has_calls(f"{folder}/counter_{pid}.db")]
-
-        eventually(both_have_answered, "answers of both workers")
-        # The page adds them up.
-        assert server.metric("grpc_server_handled_total", **METHOD) == calls
-        assert server.metric("regulars_rows_total", status="ok") == calls
-        assert server.metric("grpc_server_handling_seconds_count", grpc_method="PredictChurn") == calls
-        assert server.metric("regulars_model_info", version="1") == 1
-        assert server.metric("regulars_calls_in_flight", lane="interactive") == 0
-
-        killed = next(iter(before))
-        os.kill(killed, signal.SIGKILL)
-        server.wait_for("listening", 3)
-        after = children(server)
-        assert len(after) == 2
-        assert killed not in after
-        (death,) = server.events("a worker died")
-        assert (death["pid"], death["status"]) == (killed, -signal.SIGKILL)
-        # What the dead one counted stays counted.
-        assert server.metric("grpc_server_handled_total", **METHOD) == calls
-        assert predict(server) == pytest.approx(probability(10, 0, ""))
-        assert server.metric("grpc_server_handled_total", **METHOD) == calls + 1
-
-        release_bundle(tmp_path, "2", weight=0.02)
-        server.wait_for("serving", 5)
-        assert predict(server) == pytest.approx(probability(10, 0, "", weight=0.02))
-        assert server.metric("regulars_model_info", version="2") == 1
-        assert server.metric("regulars_model_info", version="1") == 0
-
-        server.terminate()
-        assert server.wait() == 0
-        assert len(server.events("stopped")) == 2
-        assert not any(worker.is_running() for worker in after.values())
-        assert strays(server) == []
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    with WorkerMetrics(own=()) as metrics:
+        yield Crew(metrics)
 
 
-def environment_of(pid: int) -> dict[str, str]:
-    return psutil.Process(pid).environ()
+def figure(name: str) -> float:
+    return REGISTRY.get_sample_value(name, {"model": "churn"}) or 0.0
 
 
-def has_calls(path: str) -> bool:
-    """Whether a worker's file of counters holds a call that ended; its form is prometheus_client's own."""
-    from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - a private form, named where it is needed
-
-    return any(
-        "grpc_server_handled_total" in key and value > 0
-        for key, value, *_ in MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]  # untyped
-    )
+def test_a_worker_that_keeps_dying_waits_longer_each_time(crew: Crew) -> None:
+    pauses = []
+    for _ in range(8):
+        crew.die(crew.processes[-1])
+        pauses.append(crew.pause())
+    assert pauses == [FIRST_BACKOFF_SECONDS, 1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS]
 
 
-def strays(server: ServerProcess) -> list[str]:
-    """Lines of the log that are no log: a traceback, a warning of a library."""
-    return [line for line in server.lines if not re.fullmatch(r"\{.*\}\n", line)]
+def test_a_worker_that_lived_long_waits_no_longer_than_the_first_time(crew: Crew) -> None:
+    for _ in range(3):
+        crew.die(crew.processes[-1])
+        crew.pause()
+    crew.seconds += STEADY_SECONDS + 1
+    crew.die(crew.processes[-1])
+    assert crew.pause() == FIRST_BACKOFF_SECONDS
 
 
-def ended() -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process
+def test_a_worker_that_lives_is_left_alone(crew: Crew) -> None:
+    crew.seconds += 1000
+    crew.workers.look()
+    assert len(crew.processes) == 2
 
 
-def backoffs(worker: _Worker, deaths: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long a worker that keeps dying waits before each start."""
-    monkeypatch.setattr(workers, "_start", lambda model, environment: _Worker(ended(), time.monotonic()))
-    waits = []
-    for _ in range(deaths):
-        before = time.monotonic()
-        _revive(worker, "churn", {"PROMETHEUS_MULTIPROC_DIR": str(folder)})
-        assert worker.restart_at is not None
-        waits.append(round(worker.restart_at - before, 1))
-        worker.restart_at = before
-        _revive(worker, "churn", {"PROMETHEUS_MULTIPROC_DIR": str(folder)})
-        assert worker.restart_at is None
-    return waits
+def test_a_worker_listens_once_loaded_if_another_is_there_to_take_the_calls(crew: Crew) -> None:
+    first, second = crew.processes
+    assert crew.options == [("--place", "0"), ("--place", "1")]
+    crew.die(first)
+    crew.pause()
+    assert crew.options[2:] == [("--place", "0", "--once-loaded")]
+    # Where nobody is left, somebody has to say NOT_SERVING.
+    crew.die(second, crew.processes[-1])
+    crew.pause()
+    assert crew.options[3] == ("--place", "1")
 
 
-def test_a_worker_that_keeps_dying_waits_longer_each_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    worker = _Worker(ended(), started=time.monotonic())
-    with caplog.at_level(logging.CRITICAL):
-        assert backoffs(worker, 8, tmp_path, monkeypatch) == [
-            FIRST_BACKOFF_SECONDS,
-            1.0,
-            2.0,
-            4.0,
-            8.0,
-            16.0,
-            LONGEST_BACKOFF_SECONDS,
-            LONGEST_BACKOFF_SECONDS,
-        ]
+def test_a_start_that_fails_is_tried_again_later(crew: Crew, caplog: pytest.LogCaptureFixture) -> None:
+    crew.full = True
+    crew.die(crew.processes[0])
+    for _ in range(10):
+        crew.seconds += LONGEST_BACKOFF_SECONDS
+        crew.workers.look()
+    assert "a worker could not be started" in caplog.text
+    assert len(crew.processes) == 2
+    crew.full = False
+    assert crew.pause() <= LONGEST_BACKOFF_SECONDS
 
 
-def test_a_worker_that_lived_long_waits_no_longer_than_the_first_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker = _Worker(ended(), started=time.monotonic() - STEADY_SECONDS - 1, backoff=LONGEST_BACKOFF_SECONDS)
-    assert backoffs(worker, 2, tmp_path, monkeypatch) == [FIRST_BACKOFF_SECONDS, 2 * FIRST_BACKOFF_SECONDS]
+def test_the_page_tells_how_many_run_and_how_many_have_died(crew: Crew) -> None:
+    deaths = figure("regulars_worker_deaths_total")
+    assert figure("regulars_workers") == 2
+    crew.die(crew.processes[0])
+    assert (figure("regulars_workers"), figure("regulars_worker_deaths_total")) == (1, deaths + 1)
+    crew.pause()
+    assert figure("regulars_workers") == 2
 
 
-def test_a_worker_that_lives_is_left_alone(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        worker = _Worker(process, started=time.monotonic())
-        _revive(worker, "churn", {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
-        assert worker.process is process
-        assert worker.restart_at is None
-        process.communicate(b"\n")
+def test_a_drain_ends_those_who_run_and_kills_who_does_not_obey(crew: Crew) -> None:
+    stuck = crew.processes[1]
+    stuck.obeys = False
+    # The other one is dead, and waits for its restart.
+    crew.die(crew.processes[0])
+    crew.workers.drain(0.0)
+    assert crew.processes[0].signals == []
+    assert stuck.signals == ["SIGTERM", "SIGKILL"]
+    assert len(crew.processes) == 2
