@@ -59,6 +59,9 @@ LEAVING_SECONDS = 1.0
 MAX_METADATA_BYTES = 16 * 1024
 """Of one call's headers; a token takes a hundred, what proxies add some hundreds more."""
 
+AHEAD_BYTES = 256 * 1024
+"""Two tables of a thousand customers. A quarter of it made streams 5 % slower, four times as much made none faster."""
+
 HANDSHAKE_MILLISECONDS = 10_000
 """From a connection's beginning to its first HTTP/2 frame; gRPC gives two minutes to whoever says nothing."""
 
@@ -298,6 +301,10 @@ def _channel_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS),
         ("grpc.max_allowed_incoming_connections", settings.connections),
+        # What a caller may send ahead of being read. Left to itself, gRPC learns from quick callers to hold 16 MiB for
+        # each, and keeps it for those who then take no answers.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
         # A client that opens more streams on one connection waits at its own end.
         ("grpc.max_concurrent_streams", 100),
         # Without a maximum age, connections never spread over new replicas.

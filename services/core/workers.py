@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.2
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
-STEADY_SECONDS = 60.0
-"""A worker that lived this long before it died waits no longer than the first time."""
+STEADY_SECONDS = 2.0
+"""A worker that lived this long before it died waits no longer than the first time: it has come to serve. To leave it
+out for longer would leave its calls to fewer and fewer others while something kills them one by one."""
 
 LAST_SECONDS = 2.0
 """Beyond what a drain may take, before a worker that has not ended is killed."""

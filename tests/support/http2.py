@@ -46,15 +46,22 @@ class RawCall:
         block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields.items())
         self._socket.sendall(_frame(_HEADERS, _END_HEADERS, _STREAM, block))
 
-    def send(self, message: bytes, *, compressed: bool = False) -> None:
-        """Sends the call's message, the last one, as fast as the server takes it."""
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def send(self, message: bytes, *, compressed: bool = False, last: bool = True) -> None:
+        """Sends a message as fast as the server takes it, and gives up when the call ends.
+
+        What the server answers stays untaken: it is never told that there is room for more.
+        """
         data = memoryview(struct.pack(">BI", compressed, len(message)) + message)
         while data and not self._ended:
             size = min(len(data), _FRAME, *self._windows)
             if size <= 0:
                 self._read()
                 continue
-            flags = _END_STREAM if size == len(data) else 0
+            flags = _END_STREAM if last and size == len(data) else 0
             self._socket.sendall(_frame(_DATA, flags, _STREAM, bytes(data[:size])))
             self._windows = [window - size for window in self._windows]
             data = data[size:]

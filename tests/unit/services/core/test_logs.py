@@ -48,14 +48,9 @@ def test_an_exception_is_logged_by_type_and_place_never_by_its_text() -> None:
 
 
 def test_configured_loggers_write_json_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    try:
-        logs.configure("INFO")
-        logging.getLogger("some.library").info("hello")
-        logging.getLogger("some.library").debug("unheard")
-        sys.stderr.flush()
-    finally:
-        root.handlers[:], root.level = before, level
+    logs.configure("INFO")
+    logging.getLogger("some.library").info("hello")
+    logging.getLogger("some.library").debug("unheard")
+    sys.stderr.flush()
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["event"] == "hello"
