@@ -8,7 +8,7 @@ from regulars.scoring.v1 import scoring_pb2
 
 if TYPE_CHECKING:
     from model_registry.bundle import Manifest
-    from model_registry.schema import Feature
+    from model_registry.schema import Feature, Output
 
 _KINDS = {
     "numeric": scoring_pb2.FEATURE_KIND_NUMERIC,
@@ -21,15 +21,7 @@ def describe(manifest: Manifest) -> scoring_pb2.Model:
     schema = manifest.schema
     return scoring_pb2.Model(
         inputs=[_describe_input(feature) for feature in schema.features],
-        outputs=[
-            scoring_pb2.Output(
-                name=output.name,
-                unit=output.unit,
-                bands=[scoring_pb2.Band(name=band.name, threshold=band.threshold) for band in output.bands],
-                category=output.category,
-            )
-            for output in schema.outputs
-        ],
+        outputs=[_describe_output(output) for output in schema.outputs],
         population=[
             scoring_pb2.PopulationRule(
                 feature=rule.feature,
@@ -60,4 +52,19 @@ def _describe_input(feature: Feature) -> scoring_pb2.Input:
         minimum=feature.minimum,
         maximum=feature.maximum,
         vocabulary=feature.vocabulary,
+    )
+
+
+def _describe_output(output: Output) -> scoring_pb2.Output:
+    spread = output.distribution
+    return scoring_pb2.Output(
+        name=output.name,
+        unit=output.unit,
+        bands=[scoring_pb2.Band(name=band.name, threshold=band.threshold) for band in output.bands],
+        category=output.category,
+        distribution=None
+        if spread is None
+        else scoring_pb2.Distribution(
+            edges=spread.edges, shares=spread.shares, missing=spread.missing, customers=spread.customers
+        ),
     )

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class ModelServicer(scoring_pb2_grpc.ModelServiceServicer):
     """Answers out of the served bundle's manifest."""
 
-    def __init__(self, manager: ModelManager) -> None:
+    def __init__(self, manager: ModelManager, limits: scoring_pb2.Limits) -> None:
         self._manager = manager
+        self._limits = limits
 
     def GetModel(  # noqa: N802 - the method's name in the proto
         self,
@@ -24,4 +25,4 @@ class ModelServicer(scoring_pb2_grpc.ModelServiceServicer):
         context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
     ) -> scoring_pb2.GetModelResponse:
         served = self._manager.served()
-        return scoring_pb2.GetModelResponse(model_version=served.version, model=served.description)
+        return scoring_pb2.GetModelResponse(model_version=served.version, model=served.description, limits=self._limits)

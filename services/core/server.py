@@ -100,7 +100,8 @@ class ModelServer:
         endpoints = endpoint(self._lanes)
         scorer = Scorer(self._manager)
         Servicer(service.SERVICE, scorer).register(endpoints)
-        scoring_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self._manager), endpoints)  # type: ignore[arg-type]  # Endpoints takes the server's place
+        limits = scoring_pb2.Limits(max_rows=settings.max_rows, max_message_bytes=settings.max_message_bytes)
+        scoring_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self._manager, limits), endpoints)  # type: ignore[arg-type]  # Endpoints takes the server's place
         # A lane of their own, and a gate that stays open: load refuses no probe, and draining is what they tell.
         probes = Lane(PROBE_CALLS, PROBE_CALLS, Gate(), LaneMetrics("probe"))
         OpenInferenceServicer(model, scorer, lambda: self._health.is_serving).register(

@@ -61,7 +61,7 @@ class Settings:
     interactive_calls: int = _setting(
         32, "calls for one customer in flight, in each process, before RESOURCE_EXHAUSTED", 1
     )
-    batch_calls: int = _setting(8, "calls for a table in flight, in each process, before RESOURCE_EXHAUSTED", 1)
+    batch_calls: int = _setting(32, "calls for a table in flight, in each process, before RESOURCE_EXHAUSTED", 1)
     bulk_calls: int = _setting(8, "streams in flight, in each process, before RESOURCE_EXHAUSTED", 1)
     idle_seconds: float = _setting(
         60.0, "how long a stream may stand still, its caller sending nothing or taking no answers", 0.1, A_DAY

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from services.core.errors import DRAINING, IDLE, Refusal
+from services.core.errors import CANCELLED, DRAINING, IDLE, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,5 +117,7 @@ class Messages:
         except Exception as error:  # noqa: BLE001 - it is raised where the message is waited for
             self._came.put(error)
             return
-        # Who asks for no message waits in gRPC, for the caller to take an answer.
+        # Who asks for no message waits in gRPC, for the caller to take an answer. gRPC may let him go on before it
+        # knows that the call has ended, and he would ask for a message that nobody reads any more.
+        self._came.put(Refusal(CANCELLED))
         self._context.cancel()

@@ -400,14 +400,18 @@ def test_a_caller_that_goes_gives_its_place_back_and_is_counted(served: EchoServ
 @pytest.mark.parametrize("code", ["DeadlineExceeded", "Canceled"])
 def test_a_call_that_nobody_waits_for_any_more_is_counted_as_such(served: EchoServer, code: str) -> None:
     before = handled("Unary", code)
-    staying = served.unary.future(say("stay"), timeout=0.2 if code == "DeadlineExceeded" else None)
-    served.echo.entered.acquire()
+    staying = served.unary.future(say("stay"), timeout=1.0 if code == "DeadlineExceeded" else None)
+    assert served.echo.entered.acquire(timeout=PATIENCE_SECONDS)
     if code == "Canceled":
         staying.cancel()
     with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
         staying.result()
-    # The server learns of it in its own time, and must have before the call may end.
-    eventually(lambda: not served.echo.contexts[-1].is_active(), "the server to learn of it")
+    # The server learns of it in its own time, and must have before the call may end. Its clock for the deadline began
+    # when the call came, and so ends after the caller's.
+    context = served.echo.contexts[-1]
+    eventually(lambda: not context.is_active(), "the server to learn of it")
+    if code == "DeadlineExceeded":
+        eventually(lambda: context.time_remaining() <= 0, "the server's own clock")
     served.echo.let_go.set()
     eventually(lambda: handled("Unary", code) == before + 1, "the count of the call")
     assert in_flight("test unary") == 0
