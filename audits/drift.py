@@ -1,13 +1,7 @@
 """Drift: whether the customers of today are those whom a model was made for.
 
-Values are counted in the bins that training froze in the bundle, and shares are compared by the population stability
-index,
-
-    PSI = sum over bins of (now - then) ln(now / then)
-
-(Siddiqi, "Credit Risk Scorecards", 2006). For two samples of one world, n and m customers in B bins, it is
-distributed about as chi-square with B - 1 degrees of freedom times 1/n + 1/m (Yurdakul, "Statistical Properties of
-Population Stability Index", 2018): so much moves by chance.
+Values are counted in the bins that training froze in the bundle, and shares are compared as `model_registry.drift`
+says.
 """
 
 from __future__ import annotations
@@ -22,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import chi2
 
 from audits.errors import AuditError
 from model_registry.columns import MISSING_CATEGORY, Columns
 from model_registry.distributions import count_numbers, count_texts
+from model_registry.drift import is_sufficient, shift
 from model_registry.frame import columns_from_arrow
 from model_registry.schema import Status
 
@@ -40,17 +34,6 @@ if TYPE_CHECKING:
     from model_registry.columns import Scores
     from model_registry.schema import Distribution, Feature, Output, Schema
     from model_registry.servable import Servable
-
-TOLERATED = 0.1
-"""A PSI up to here is customarily no move, however sure it is that there is one."""
-
-CONFIDENCE = 0.99
-"""How seldom chance alone passes the limit: once in a hundred inputs of a small table."""
-
-MINIMUM_EFFECTIVE = 300.0
-"""Customers that both sides together must be worth, 1 / (1/n + 1/m), as 600 beside 600 are. There, chance moves ten
-bins past `TOLERATED` eight times in ten thousand, so of a hundred audits of thirty inputs two are false alarms; with
-300 beside 300 thirty are, with some thousands none. Measured on hundreds of audits of independent inputs."""
 
 MINIMUM_CELL = 30
 """A smaller group is not shown: its figures would be noise, and speak of persons."""
@@ -180,7 +163,7 @@ class DriftReport:
 
     @property
     def is_sufficient(self) -> bool:
-        return 1 / (1 / self.scored + 1 / self.tested_on) >= MINIMUM_EFFECTIVE
+        return is_sufficient(self.tested_on, self.scored)
 
     @property
     def verdict(self) -> Verdict:
@@ -238,23 +221,6 @@ def audit_drift(
         groups=tuple(group for partition in partitions for group in _groups(partition, schema, people)),
         age=_age(servable.manifest, as_of),
     )
-
-
-def psi(then: NDArray[np.float64], now: NDArray[np.float64], customers_then: int, customers_now: int) -> float:
-    """The population stability index of shares (B,) of so many customers.
-
-    A bin that nobody is in on one side counts as half a customer there, for the logarithm's sake.
-    """
-    filled = (then > 0) | (now > 0)
-    before = np.maximum(then[filled], 0.5 / customers_then)
-    after = np.maximum(now[filled], 0.5 / customers_now)
-    return float(((after - before) * np.log(after / before)).sum())
-
-
-def psi_limit(bins: int, customers_then: int, customers_now: int) -> float:
-    """What a PSI over so many bins must pass to be more than chance, and enough to matter."""
-    by_chance = chi2.ppf(CONFIDENCE, max(bins - 1, 1)) * (1 / customers_then + 1 / customers_now)
-    return max(TOLERATED, float(by_chance))
 
 
 @dataclass(frozen=True)
@@ -357,17 +323,9 @@ def _output(output: Output, values: NDArray[np.float32]) -> Movement:
 def _moved(described: Feature | Output, bins: list[Bin], missing: float, customers: int) -> Movement:
     frozen = _frozen(described)
     absent = Bin(MISSING, frozen.missing, missing)
-    then = np.array([one.then for one in (*bins, absent)])
-    now = np.array([one.now for one in (*bins, absent)])
-    filled = int(((then > 0) | (now > 0)).sum())
-    return Movement(
-        name=described.name,
-        unit=described.unit,
-        bins=tuple(bins),
-        missing=absent,
-        psi=psi(then, now, frozen.customers, customers),
-        limit=psi_limit(filled, frozen.customers, customers),
-    )
+    then, now = zip(*((one.then, one.now) for one in (*bins, absent)), strict=True)
+    moved = shift(then, now, frozen.customers, customers)
+    return Movement(described.name, described.unit, tuple(bins), absent, moved.psi, moved.limit)
 
 
 def _number_bins(frozen: Distribution, values: NDArray[np.float32]) -> list[Bin]:

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audits.drift import (
-    CONFIDENCE,
-    MINIMUM_CELL,
-    MINIMUM_EFFECTIVE,
-    REFUSED,
-    STALE_HORIZONS,
-    TOLERATED,
-    Verdict,
-)
+from audits.drift import MINIMUM_CELL, REFUSED, STALE_HORIZONS, Verdict
+from model_registry.drift import CONFIDENCE, MINIMUM_EFFECTIVE, TOLERATED
 from model_registry.page import (
     bar,
     bullets,

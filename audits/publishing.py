@@ -1,28 +1,21 @@
-"""Results of audits as Prometheus metrics: pushed to a Pushgateway, or written for node_exporter's textfile collector.
+"""Results of audits as Prometheus metrics, published as `model_registry.publishing` says, by audit and model.
 
-Jobs come and go, so nothing can be scraped from them. A push replaces the whole group of its job and model; there is no
-`instance`, so that a job that moves to another machine replaces its own. No customer stands in a metric: groups are
-counted, and those too small to be shown are left out.
+No customer stands in a metric: groups are counted, and those too small to be shown are left out.
 """
 
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, delete_from_gateway, push_to_gateway, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily
 
 from audits.drift import MINIMUM_CELL
-from audits.errors import AuditError
-from model_registry.mlflow_registry import without_password
+from model_registry import publishing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from prometheus_client.metrics_core import Metric
 
@@ -31,9 +24,6 @@ if TYPE_CHECKING:
     from audits.report import Report
 
 AUDITS = ("drift", "fairness")
-TIMEOUT_SECONDS = 10
-SUFFIX = ".prom"
-"""The textfile collector reads no other files."""
 
 
 # Compared by identity, because prometheus_client keeps collectors by their hash.
@@ -122,33 +112,19 @@ def push(result: Result, gateway: str) -> None:
     """Replaces what the gateway holds of this audit of this model.
 
     Raises:
-        AuditError: the gateway cannot be reached or refuses.
+        PublishingError: the gateway cannot be reached or refuses.
     """
-    with _explained(gateway):
-        push_to_gateway(gateway, job_of(result.audit), _registry(result), {"model": result.model}, TIMEOUT_SECONDS)
+    publishing.push(result, gateway, job_of(result.audit), {"model": result.model})
 
 
 def retire(model: str, gateway: str) -> None:
-    """Deletes what the gateway holds of this model's audits: a gateway never forgets by itself.
+    """Deletes what the gateway holds of this model's audits.
 
     Raises:
-        AuditError: the gateway cannot be reached or refuses.
+        PublishingError: the gateway cannot be reached or refuses.
     """
-    with _explained(gateway):
-        for audit in AUDITS:
-            delete_from_gateway(gateway, job_of(audit), {"model": model}, TIMEOUT_SECONDS)
-
-
-def write_textfile(result: Result, path: Path) -> None:
-    """Writes the metrics for node_exporter; the file appears whole or not at all.
-
-    Raises:
-        AuditError: the collector would not read a file of that name.
-        OSError: the file cannot be written.
-    """
-    if path.suffix != SUFFIX:
-        raise AuditError(f"{path} would not be collected: give the text file a name that ends in {SUFFIX}")
-    write_to_textfile(str(path), _registry(result))
+    for audit in AUDITS:
+        publishing.retire(gateway, job_of(audit), {"model": model})
 
 
 def job_of(audit: str) -> str:
@@ -158,23 +134,3 @@ def job_of(audit: str) -> str:
 
 def _metric(finding: Finding) -> str:
     return f"{finding.metric}[{finding.part}]" if finding.part else finding.metric
-
-
-def _registry(result: Result) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(result)
-    return registry
-
-
-@contextmanager
-def _explained(gateway: str) -> Iterator[None]:
-    name = without_password(gateway)
-    try:
-        yield
-    except OSError as error:
-        raise AuditError(
-            f"cannot reach the Pushgateway {name}: {error}; nothing else is undone. See that one listens there"
-        ) from error
-    except (HTTPException, ValueError) as error:
-        # Their texts quote what they took for a port, which may be a password.
-        raise AuditError(f"{name} is no address of a Pushgateway; give one such as http://127.0.0.1:9091") from error

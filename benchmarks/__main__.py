@@ -1,13 +1,15 @@
-"""Runs the benchmarks and writes `benchmarks/RESULTS.md`.
+"""Runs the benchmarks; each writes its section of `benchmarks/RESULTS.md`.
 
-./dev bench [features] [training] [serving] [instrumentation]
+./dev bench [features] [training] [serving] [instrumentation] [batch]
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import importlib
+import os
 import platform
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +20,9 @@ from benchmarks.harness import cores
 if TYPE_CHECKING:
     from benchmarks.harness import Figure
 
-BENCHMARKS = ("features", "training", "serving", "instrumentation")
+BENCHMARKS = ("features", "training", "serving", "instrumentation", "batch")
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PACKAGES = ("grpcio", "protobuf", "onnxruntime", "lightgbm", "duckdb", "ibis-framework", "numpy")
+PACKAGES = ("grpcio", "protobuf", "onnxruntime", "lightgbm", "duckdb", "ibis-framework", "pyarrow", "numpy")
 
 
 def main() -> None:
@@ -28,31 +30,34 @@ def main() -> None:
     unknown = set(names) - set(BENCHMARKS)
     if unknown:
         sys.exit(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    sections = {}
     for name in names:
         print(f"measuring {name}", file=sys.stderr)
-        sections[name] = section(name, importlib.import_module(f"benchmarks.{name}").measure())
-        print(sections[name])
-    if set(names) == set(BENCHMARKS):
-        RESULTS.write_text("\n".join([heading(), *sections.values()]))
-        print(f"written to {RESULTS}", file=sys.stderr)
+        busy = os.getloadavg()[0]
+        written = section(name, importlib.import_module(f"benchmarks.{name}").measure(), busy)
+        print(written)
+        RESULTS.write_text(refresh(RESULTS.read_text(), name, written))
 
 
-def heading() -> str:
+def refresh(page: str, name: str, section: str) -> str:
+    """The page with a benchmark's section replaced, or with it at the end where it had none."""
+    head, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    named = {one.partition("\n")[0].removeprefix("## "): one for one in sections}
+    return head + "\n".join(one.rstrip() + "\n" for one in {**named, name: section}.values())
+
+
+def section(name: str, figures: list[Figure], busy: float) -> str:
+    """Figures with what they were measured on; `busy` is the load average before, of other work."""
     packages = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    return (
-        "# Benchmarks\n\n"
-        "Written by `./dev bench`. Absolute figures are this machine's; the ratios, each measured in one run, are\n"
-        "what a bar is set on.\n\n"
-        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {cores()}, Python {platform.python_version()}, {packages}.\n"
+    measured = (
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {cores()}, load average {busy:.1f} before, "
+        f"Python {platform.python_version()}, {packages}."
     )
-
-
-def section(name: str, figures: list[Figure]) -> str:
     rows = [
         f"| {figure.name} | {figure.value:,.4g} | {figure.unit} | {figure.bar} | {figure.note} |" for figure in figures
     ]
-    return "\n".join([f"## {name}\n", "| figure | value | unit | bar | note |", "|---|---|---|---|---|", *rows, ""])
+    return "\n".join(
+        [f"## {name}\n", f"{measured}\n", "| figure | value | unit | bar | note |", "|---|---|---|---|---|", *rows, ""]
+    )
 
 
 if __name__ == "__main__":

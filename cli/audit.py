@@ -9,14 +9,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from rich.markup import escape
 
 from audits.drift import Verdict, audit_drift
 from audits.drift_report import advice, drift_page
 from audits.job import audit_fairness
 from audits.population import attributes_of
-from audits.publishing import drift_result, fairness_result, push, write_textfile
+from audits.publishing import drift_result, fairness_result, push
 from audits.publishing import retire as retire_model
 from audits.statistics import Verdict as Judged
 from audits.wording import advice as fairness_advice
@@ -28,12 +27,16 @@ from features.project import load_project
 from features.stamp import stamp_of
 from features.tables import open_tables
 from model_registry.mlflow_registry import MlflowRegistry
+from model_registry.publishing import write_textfile
 from model_registry.registry import CANDIDATE, CHAMPION, named_version, registered_bundle
 from model_registry.servable import Servable
-from services.batch.customers import ID, read_batches
+from services.batch.intake import read_customers
+from services.batch.rejected import ID
 
 if TYPE_CHECKING:
     import argparse
+
+    import pyarrow as pa
 
     from audits.drift import DriftReport, Movement
     from audits.fairness import Finding
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
     from audits.report import Report
     from features.project import Project
     from model_registry.registry import RegisteredVersion, Registry
-    from model_registry.schema import Schema
 
 STATUSES = {Verdict.STABLE: 0, Verdict.DRIFTED: 1, Verdict.INSUFFICIENT: 3}
 """Exit statuses. 2 is that of a mistake in the command."""
@@ -65,7 +67,7 @@ def drift(options: argparse.Namespace) -> int:
     registry = MlflowRegistry(options.registry or project.registry.tracking_uri, must_exist=True)
     version, servable = _load(registry, options.target)
     steps(f"reading {options.input}")
-    customers = _read(options.input, servable.schema)
+    customers = read_customers([str(options.input)], servable.schema)
     as_of = stamp_of(options.input) or dt.datetime.now(tz=dt.UTC).date()
     started = time.perf_counter()
     partitions = _partitions(project, options.by, customers)
@@ -121,13 +123,6 @@ def _load(registry: Registry, target: str) -> tuple[RegisteredVersion, Servable]
     if version is None:
         raise CommandError(f"{model} has no {reference}; see 'regulars models'")
     return version, Servable(registered_bundle(registry, version))
-
-
-def _read(path: Path, schema: Schema) -> pa.Table:
-    rows, batches = read_batches(path, schema)
-    if not rows:
-        raise CommandError(f"{path} holds no customers")
-    return pa.Table.from_batches(list(batches))
 
 
 def _partitions(project: Project, names: list[str] | None, customers: pa.Table) -> tuple[Partition, ...]:

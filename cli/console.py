@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Steps:
         self._began = time.perf_counter()
 
     def __call__(self, message: str) -> None:
-        err.print(f"[dim]{time.perf_counter() - self._began:6.1f} s[/]  {message}")
+        err.print(f"[dim]{time.perf_counter() - self._began:6.1f} s[/]  {escape(message)}")
 
 
 def table(title: str, headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

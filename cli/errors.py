@@ -11,14 +11,13 @@ _EXPECTED = (
     ("model_registry.registry", "RegistryError"),
     ("model_registry.gates", "OverrideError"),
     ("model_registry.bundle", "BundleError"),
+    ("model_registry.publishing", "PublishingError"),
     ("model_registry.frame", "FrameError"),
     ("model_registry.servable", "ScoringError"),
     ("services.core.settings", "SettingsError"),
     ("services.client.errors", "CallError"),
     ("services.client.security", "SecurityError"),
-    ("services.batch.engines", "TableRefusedError"),
-    ("services.batch.customers", "InputError"),
-    ("services.batch.job", "ScoresChangedError"),
+    ("services.batch.errors", "BatchError"),
     ("audits.errors", "AuditError"),
 )
 

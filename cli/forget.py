@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +15,16 @@ from cli.errors import CommandError
 from features.forgotten import ids_of, remember_to_forget
 from features.project import load_project
 from features.stamp import stamp_of
-from services.batch.customers import ID
-from services.batch.job import MANIFEST_FILE, SCORES_FILE
+from services.batch.erase import erase, scores_folder_of
+from services.batch.exported import erase_from_list, is_exported
+from services.batch.place import Place
+from services.batch.rejected import ID
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
+
+SUFFIXES = frozenset({".parquet", ".csv"})
 
 
 def forget(options: argparse.Namespace) -> int:
@@ -34,39 +36,57 @@ def forget(options: argparse.Namespace) -> int:
         f"named: {len(customers):,}, of whom {added:,} are new on {project.privacy.forgotten}; no snapshot and no "
         "training reads them from now on"
     )
-    erased = [(str(path), f"{erase(path, customers):,}") for path in stored_tables([project.folder, *options.places])]
+    stored = sorted(set(_stored_in([project.folder, *options.places])))
+    erased = [(str(path), f"{_erase(path, customers):,}") for path in stored]
     if erased:
-        table("taken out of", ("table", "rows"), erased)
+        table("taken out of", ("place", "rows"), erased)
     else:
-        out.print("no scores and no features are stored beside the project; give other places with --in")
+        out.print("no scores, lists and features are stored beside the project; give other places with --in")
     out.print(
         "Models hold no ids, but learnt from these customers among others: train and promote anew where that matters. "
-        "Your own tables, backups and copies elsewhere are yours to clear."
+        "Your own tables, lists that were loaded elsewhere, backups and other copies are yours to clear."
     )
     return 0
 
 
-def stored_tables(places: Iterable[Path]) -> Iterator[Path]:
-    """The tables of scores and features that this suite wrote in these folders; hidden folders are passed over.
+def _stored_in(places: Iterable[Path]) -> Iterator[Path]:
+    """What this suite wrote in these places: tables of features, folders of scores, lists that were exported.
+
+    Hidden folders are passed over. Only what is surely of the suite's own making: the business's tables may lie in the
+    same folder.
 
     Raises:
         CommandError: a place is no folder.
     """
-    found = set()
     for place in places:
         if not place.is_dir():
             raise CommandError(f"{place} is no folder; give --in a folder with scores or features")
         for folder, inner, files in os.walk(place.resolve()):
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
-            found |= {path for name in files if _is_ours(path := Path(folder, name))}
-    yield from sorted(found)
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            for path in (Path(folder, name) for name in files if not name.startswith(".")):
+                if path.suffix in SUFFIXES and (found := _stored_with(path)):
+                    yield found
 
 
-def erase(path: Path, customers: frozenset[str]) -> int:
-    """Takes the customers' rows out of a table, which changes whole, and returns how many there were."""
+def _stored_with(path: Path) -> Path | None:
+    """The table of features or the list that a file is, or the folder of scores that it is in."""
+    if is_exported(Place(str(path))) or stamp_of(path) is not None:
+        return path
+    return scores_folder_of(path)
+
+
+def _erase(stored: Path, customers: frozenset[str]) -> int:
+    """Takes the customers' rows out, and returns how many there were."""
+    place = Place(str(stored))
+    if stored.is_dir():
+        return erase(place, customers)
+    return erase_from_list(place, customers) if is_exported(place) else _erase_features(stored, customers)
+
+
+def _erase_features(path: Path, customers: frozenset[str]) -> int:
+    """The table changes whole, and not at all if nobody of them is in it."""
     gone = pa.array(sorted(customers), pa.string())
     draft = path.with_name(f".{path.name}")
-    statuses: Counter[str] = Counter()
     removed = 0
     source = pq.ParquetFile(path)
     try:
@@ -75,11 +95,8 @@ def erase(path: Path, customers: frozenset[str]) -> int:
                 kept = batch.filter(pc.invert(pc.is_in(batch.column(ID).cast(pa.string()), gone)))
                 removed += batch.num_rows - kept.num_rows
                 writer.write_batch(kept)
-                if path.name == SCORES_FILE:
-                    statuses.update(kept.column("status").to_pylist())
         if removed:
             draft.replace(path)
-            _correct_manifest(path, statuses)
     finally:
         draft.unlink(missing_ok=True)
     return removed
@@ -90,25 +107,3 @@ def _read_ids(file: Path) -> frozenset[str]:
     if not customers:
         raise CommandError(f"{file} names nobody; write one customer id a line")
     return customers
-
-
-def _is_ours(path: Path) -> bool:
-    """Only what is surely of the suite's own making: the business's tables may lie in the same folder."""
-    if path.suffix != ".parquet" or path.name.startswith("."):
-        return False
-    return stamp_of(path) is not None or (path.name == SCORES_FILE and _manifest(path) is not None)
-
-
-def _manifest(scores: Path) -> dict[str, object] | None:
-    try:
-        content = json.loads((scores.parent / MANIFEST_FILE).read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and {"model", "rows", "statuses"} <= content.keys() else None
-
-
-def _correct_manifest(path: Path, statuses: Counter[str]) -> None:
-    manifest = _manifest(path)
-    if path.name == SCORES_FILE and manifest is not None:
-        corrected = {**manifest, "rows": statuses.total(), "statuses": dict(statuses)}
-        (path.parent / MANIFEST_FILE).write_text(json.dumps(corrected, indent=1) + "\n")

@@ -25,6 +25,7 @@ PROJECT_FILE = Path("regulars.toml")
 OPTIONAL_PACKAGES = frozenset(
     {
         "duckdb",
+        "fsspec",
         "ibis",
         "lightgbm",
         "matplotlib",
@@ -33,13 +34,15 @@ OPTIONAL_PACKAGES = frozenset(
         "onnxmltools",
         "pandas",
         "psycopg2",
+        "py4j",
         "pyarrow",
+        "pyspark",
         "rich",
         "scipy",
         "sklearn",
     }
 )
-OWN_EXTRAS = {"psycopg2": "postgres"}
+OWN_EXTRAS = {"ibis": "training", "psycopg2": "postgres", "py4j": "spark", "pyspark": "spark"}
 OURS = frozenset({"audits", "cli", "features", "model_registry", "regulars", "services", "training"})
 
 
@@ -135,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_token(commands)
     _add_score(commands)
+    _add_export(commands)
 
     _add_audits(commands)
 
@@ -186,14 +190,41 @@ def _add_token(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    score = _command(commands, "score", "score", "score a file of customers into a folder", "batch")
-    _with_model(score)
-    score.add_argument("--input", type=Path, required=True, metavar="FILE", help="Parquet or CSV with customer_id")
-    score.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores.parquet goes")
+    score = _command(commands, "score", "score", "score the whole customer base into a folder", "batch")
     score.add_argument(
-        "--bundles", type=Path, metavar="DIR", help="score here, with the bundle released in this folder"
+        "models", nargs="+", choices=[*MODELS, "all"], metavar="MODEL", help=f"{', '.join(MODELS)}, or all of them"
     )
-    score.add_argument("--target", metavar="HOST:PORT", help="score through this running server")
+    customers = score.add_mutually_exclusive_group(required=True)
+    customers.add_argument(
+        "--input", nargs="+", metavar="FILE", help="Parquet or CSV with customer_id: files, folders, patterns, URLs"
+    )
+    _with_as_of(customers, "score the project's customers at this date; their features are built first")
+    score.add_argument("--output", required=True, metavar="DIR", help="folder of the scores; a run goes on where it is")
+    score.add_argument("--restart", action="store_true", help="replace another run that the folder holds")
+    score.add_argument("--with-features", action="store_true", help="write the features beside the scores")
+    score.add_argument(
+        "--max-rejected",
+        type=_share,
+        default=0.01,
+        metavar="SHARE",
+        help="of rows that may be set aside (default: 0.01)",
+    )
+    score.add_argument(
+        "--engine",
+        choices=["local", "spark", "grpc"],
+        help="where the work is done: processes of this machine, a Spark session, or running servers "
+        "(default: local, or grpc where --target is given)",
+    )
+    score.add_argument("--workers", type=_count, metavar="N", help="processes (default: one a core)")
+    score.add_argument(
+        "--bundles", type=Path, metavar="DIR", help="score here, with the bundles released in this folder"
+    )
+    score.add_argument(
+        "--target",
+        action="append",
+        metavar="[MODEL=]HOST:PORT",
+        help="score through this running server; once for each model (default: those of 'regulars up')",
+    )
     for name, meaning in (
         ("ca", "authorities of the server's certificate, PEM: speak TLS"),
         ("certificate", "certificate to show to the server, PEM"),
@@ -201,7 +232,49 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("token", "file that holds the token to call with"),
     ):
         score.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"with --target: {meaning}")
+    score.add_argument(
+        "--progress",
+        choices=["auto", "json", "none"],
+        default="auto",
+        help="on standard error: a bar on a terminal, lines of JSON, or nothing (default: auto)",
+    )
+    _with_publishing(score)
     _with_project(score)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = _command(commands, "export", "export", "write a list for a marketing tool out of scores", "batch")
+    export.add_argument(
+        "scores", nargs="+", metavar="SCORES", help="folders of scores; those of different models are joined by id"
+    )
+    export.add_argument("--out", required=True, metavar="FILE", help="the list, .csv or .parquet: a path or URL")
+    export.add_argument(
+        "--where", metavar="FILTER", help="who, for example 'churn high and value top'; docs/export.md says more"
+    )
+    export.add_argument(
+        "--order-by", default="", metavar="COLUMN", help="highest first (default: the value at risk, or a probability)"
+    )
+    export.add_argument("--ascending", action="store_true", help="lowest first")
+    export.add_argument("--top", default="", metavar="N", help="so many of them, or such a share: 500 or 10%%")
+    export.add_argument("--columns", default="", metavar="COLUMN[,COLUMN]", help="what stands beside the ids")
+    export.add_argument(
+        "--as",
+        dest="names",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="what a column is called on the list (may be given several times)",
+    )
+    export.add_argument(
+        "--except",
+        dest="excepted",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="ids that are not to be contacted, one a line (may be given several times)",
+    )
+    _with_project(export)
 
 
 def _add_mlflow(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -311,7 +384,23 @@ def _date(text: str) -> dt.date:
     return date
 
 
-def _with_as_of(command: argparse.ArgumentParser, meaning: str, *, required: bool = False) -> None:
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
+    return share
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
+    return int(text)
+
+
+def _with_as_of(command: argparse._ActionsContainer, meaning: str, *, required: bool = False) -> None:
     command.add_argument("--as-of", type=_date, required=required, metavar="DATE", help=meaning)
 
 

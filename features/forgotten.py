@@ -6,16 +6,11 @@ tried one by one by whoever has the salt, and it would keep engines from leaving
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING
-
-import ibis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-    from features.tables import CustomerTables
 
 OWNER_ONLY = 0o600
 
@@ -44,18 +39,3 @@ def remember_to_forget(path: Path, customers: Iterable[str]) -> int:
             # Whoever wrote the last line by hand may have left it open.
             file.write("".join(f"\n{customer}" for customer in new) + "\n")
     return len(new)
-
-
-def without(tables: CustomerTables, forgotten: frozenset[str]) -> CustomerTables:
-    """The tables without these customers; ids count as snapshots write them, as text."""
-    if not forgotten:
-        return tables
-    # A table, not a condition: engines take seconds to read a condition of a thousand values.
-    gone = ibis.memtable({"gone": sorted(forgotten)}, schema={"gone": "string"})
-    found = {name.name: getattr(tables, name.name) for name in fields(tables)}
-    kept = {
-        name: table.anti_join(gone, table.customer.cast("string") == gone.gone)
-        for name, table in found.items()
-        if isinstance(table, ibis.Table)
-    }
-    return replace(tables, **kept)

@@ -1,125 +1,123 @@
-"""Scoring as a function from a record batch to a record batch: in this process, or through a running server."""
+"""Where shards are worked on: in the processes of this machine. What is done to a shard is the same everywhere."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import pyarrow as pa
 
-from model_registry.columns import MISSING_CATEGORY
-from model_registry.frame import columns_from_arrow
-from model_registry.schema import Status
-from services.batch.customers import ID, InputError
-from services.client import CallError, customer_table, load_client
-from services.core.service import load_service
-from services.methods import methods_of
+from services.batch.errors import BatchError
+from services.batch.shards import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
 
-    from numpy.typing import NDArray
-
-    from model_registry.columns import Columns
-    from model_registry.schema import Schema
-    from model_registry.servable import Servable
-    from regulars.scoring.v1.scoring_pb2 import CustomerTable, ModelVersion
-    from services.client import AnyClient
+    from services.batch.shards import ShardReport, Task
+    from services.batch.source import Shard
 
 
-class TableRefusedError(Exception):
-    """The server refused a table. Says with which customer it starts, and why."""
+class WorkerDiedError(BatchError):
+    """A process ended in the middle of its work."""
 
 
-def score_locally(servable: Servable, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Scores with a bundle in this process.
+class Engine(Protocol):
+    """Works on shards, in any order."""
 
-    Raises:
-        FrameError: a batch does not fit the bundle's schema.
-        InputError: a customer lacks what the model needs.
-        ScoringError: the graph failed.
-        BundleError: the model's service could not answer with this bundle.
-    """
-    model = servable.manifest.name
-    service, client = load_service(model), load_client(model)
-    answers = service.Answers(servable.manifest)
-    method = methods_of(service.SERVICE).batch
-    for batch in batches:
-        # The message that a server would send, so that a file's columns are defined once.
-        table = getattr(method.response(), method.answer)
-        answers.fill_table(table, servable.score(_columns(batch, servable.schema)))
-        yield _record_batch(batch.column(ID), client.columns(table))
+    def work(self, task: Task, shards: Sequence[Shard]) -> Iterator[ShardReport]:
+        """The reports of the shards, each as soon as its part is written; raises what `Worker` raises.
+
+        Whoever stops asking for reports, or is interrupted, ends the work: parts appear whole or not at all.
+        """
 
 
-def score_remotely(
-    client: AnyClient, schema: Schema, batches: Iterable[pa.RecordBatch], versions: set[str]
-) -> Iterator[pa.RecordBatch]:
-    """Scores through a server's stream; the versions that answered are added to `versions`.
+@contextmanager
+def errors_that_travel() -> Iterator[None]:
+    """Around what is done in another process: an error that could not be put together again here becomes its text.
+
+    Ours can. Some of those who keep files hold open connections, and would only be heard of as a process that died.
 
     Raises:
-        FrameError: a batch does not fit the served schema.
-        InputError: a customer lacks what the model needs.
-        CallError: the server cannot be reached, or ends the stream.
-        TableRefusedError: the server refused a table.
+        BatchError: in the place of such an error.
     """
-    sent: deque[pa.Array] = deque()
-
-    def tables() -> Iterator[CustomerTable]:
-        for batch in batches:
-            sent.append(batch.column(ID))
-            yield _table(batch, schema)
-
-    for response in client.stream_predict(tables()):
-        ids = sent.popleft()
-        result = response.WhichOneof("result")
-        if result == "error":
-            error = CallError.from_status(response.error)
-            raise TableRefusedError(f"the table that starts with {ID} {ids[0].as_py()!r} was refused: {error}")
-        versions.add(_version_name(response.model_version))
-        yield _record_batch(ids, client.columns(getattr(response, result)))
+    try:
+        yield
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - what was written just now
+        except Exception:  # noqa: BLE001 - whatever it lacks
+            raise BatchError(f"{type(error).__name__}: {error}") from error
+        raise
 
 
-def _table(batch: pa.RecordBatch, schema: Schema) -> CustomerTable:
-    columns = _columns(batch, schema)
-    return customer_table(
-        batch.column(ID).to_pylist(),
-        {feature.name: columns.numeric[:, at] for at, feature in enumerate(schema.numeric)},
-        {
-            feature.name: [None if text == MISSING_CATEGORY else text for text in columns.categorical[:, at]]
-            for at, feature in enumerate(schema.categorical)
-        },
-    )
+class LocalEngine:
+    """Processes of this machine: by default one for each core that this one may use."""
+
+    def __init__(self, processes: int | None = None) -> None:
+        self._processes = processes or len(os.sched_getaffinity(0))
+
+    def work(self, task: Task, shards: Sequence[Shard]) -> Iterator[ShardReport]:
+        """As `Engine` says; a single shard is worked on in this process, which needs no other for it.
+
+        Raises:
+            WorkerDiedError: a process was killed.
+        """
+        processes = min(self._processes, len(shards))
+        if processes == 1:
+            with Worker(task) as worker:
+                yield from map(worker.work, shards)
+            return
+        spawning = multiprocessing.get_context("spawn")
+        ours, theirs = spawning.Pipe()
+        pool = ProcessPoolExecutor(processes, spawning, _begin, (task, theirs))
+        try:
+            # Started by a thread that no interrupt reaches, they see none either: this process decides what it means.
+            with ThreadPoolExecutor(1, "", signal.pthread_sigmask, (signal.SIG_BLOCK, {signal.SIGINT})) as starter:
+                working = starter.submit(lambda: [pool.submit(_work, shard) for shard in shards]).result()
+            for done in as_completed(working):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise WorkerDiedError(
+                "a process of the run was killed, for want of memory perhaps; run it again with fewer --workers"
+            ) from error
+        finally:
+            ours.close()
+            pool.shutdown(cancel_futures=True)
+            theirs.close()
 
 
-def _columns(batch: pa.RecordBatch, schema: Schema) -> Columns:
-    """The model's columns, refused here as a server would refuse them, whichever engine scores."""
-    columns = columns_from_arrow(batch, schema)
-    for at, feature in enumerate(schema.numeric):
-        values = columns.numeric[:, at]
-        _refuse(np.isinf(values), batch, feature.name, "is infinite or beyond float32")
-        _refuse(np.isnan(values) & (not feature.nullable), batch, feature.name, "is missing and the model needs it")
-    for at, feature in enumerate(schema.categorical):
-        absent = columns.categorical[:, at] == MISSING_CATEGORY
-        _refuse(absent & (not feature.nullable), batch, feature.name, "is missing and the model needs it")
-    return columns
+_task: Task | None = None
+_worker: Worker | None = None
 
 
-def _refuse(rows: NDArray[np.bool_], batch: pa.RecordBatch, name: str, what: str) -> None:
-    if rows.any():
-        example = batch.column(ID)[int(rows.argmax())].as_py()
-        raise InputError(f"{name} {what}, for example that of {ID} {example!r}; fill it in, or leave the customer out")
+def _begin(task: Task, parent: Connection) -> None:
+    """In each process, once. What fails here reaches nobody: the models are loaded with the first shard."""
+    global _task  # noqa: PLW0603 - what a process pool offers to keep something between two shards
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # Processes are the parallelism.
+    pa.set_cpu_count(1)
+    _task = task
 
 
-def _version_name(version: ModelVersion) -> str:
-    return f"{version.version} ({version.bundle_digest[:12]})"
+def _work(shard: Shard) -> ShardReport:
+    global _worker  # noqa: PLW0603 - as above
+    with errors_that_travel():
+        if _worker is None:
+            assert _task is not None
+            _worker = Worker(_task).__enter__()
+        return _worker.work(shard)
 
 
-def _record_batch(ids: pa.Array, columns: Mapping[str, NDArray[Any]]) -> pa.RecordBatch:
-    """Whoever is not scored has nulls, which every reader of the file takes for missing."""
-    unscored = columns["status"] != Status.OK.name
-    arrays = {
-        name: pa.array(values, pa.string() if values.dtype == object else None, mask=unscored & (name != "status"))
-        for name, values in columns.items()
-    }
-    return pa.RecordBatch.from_pydict({ID: ids.cast(pa.string()), **arrays})
+def _end_with(parent: Connection) -> None:
+    """Ends this process when the other end of its pipe closes: the run is over, was given up, or was killed."""
+    wait([parent])
+    os._exit(1)

@@ -15,6 +15,8 @@ from services.client.errors import CallError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from google.rpc import status_pb2
+
     from regulars.scoring.v1.scoring_pb2 import CustomerTable
 
 WINDOW = 8
@@ -23,15 +25,26 @@ WINDOW = 8
 FIRST_BACKOFF_SECONDS = 0.5
 """The wait after the first break; it doubles with each. All of them together outlast a server's restart."""
 
+SATURATED = "SATURATED"
+"""The reason of a server whose places are all taken. gRPC asks several times, as it is told to, before it tells us."""
+
+SATURATED_SECONDS = 1.0
+"""The wait for a place. There will be one: a stream that stands still loses its own."""
+
 _MENDED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """What sending again to another server mends. Nobody cancels here: a server does, when its time to drain is over."""
 
+_MENDED_NUMBERS = {code.value[0] for code in _MENDED}
+
 
 class Answer(Protocol):
-    """A response that carries the sequence number of its request."""
+    """A response that carries the sequence number of its request, and an error where there is no answer to it."""
 
     @property
     def sequence(self) -> int: ...
+
+    @property
+    def error(self) -> status_pb2.Status: ...
 
 
 Request = TypeVar("Request")
@@ -61,6 +74,8 @@ class TableStream(Generic[Request, Response]):
     def answers(self) -> Iterator[Response]:
         """Sends the tables and yields their answers.
 
+        A saturated server is asked until it has a place: others' streams end, sooner or later.
+
         Raises:
             CallError: the stream broke `MAX_ATTEMPTS` times in a row without an answer, or for a reason that
                 sending again does not mend.
@@ -70,11 +85,14 @@ class TableStream(Generic[Request, Response]):
             while self._read_ahead():
                 try:
                     response = self._receive()
-                except grpc.RpcError as error:
+                except CallError as error:
                     self._close()
+                    if error.reason == SATURATED:
+                        self._sleep(SATURATED_SECONDS)
+                        continue
                     failures += 1
-                    if error.code() not in _MENDED or failures == MAX_ATTEMPTS:
-                        raise CallError.from_rpc(error) from error
+                    if error.code not in _MENDED or failures == MAX_ATTEMPTS:
+                        raise
                     self._sleep(FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
                 else:
                     failures = 0
@@ -96,12 +114,22 @@ class TableStream(Generic[Request, Response]):
         return bool(self._unanswered)
 
     def _receive(self) -> Response:
-        """The next answer, over a new call if there is none: it begins with all that is unanswered."""
+        """The next answer, over a new call if there is none: it begins with all that is unanswered.
+
+        Raises:
+            CallError: the call broke, or its server cannot answer now.
+        """
         if self._open is None:
             self._open = _OpenCall(self._call)
             for _, request in self._unanswered:
                 self._open.send(request)
-        response = self._open.receive()
+        try:
+            response = self._open.receive()
+        except grpc.RpcError as error:
+            raise CallError.from_rpc(error) from error
+        if response is not None and response.error.code in _MENDED_NUMBERS:
+            # Of a server that has no model, for one: the table is as good as before.
+            raise CallError.from_status(response.error)
         sequence, _ = self._unanswered.popleft()
         if response is None:
             raise RuntimeError(f"the server ended the stream without an answer to table {sequence}")

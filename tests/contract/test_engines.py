@@ -1,101 +1,97 @@
-"""Scoring in the process and scoring through a server are one scoring: the same rows, the same bits."""
+"""Scoring in this process, in several, and through servers is one scoring: the same files, to the byte."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model_registry.bundle import read_bundle
-from model_registry.servable import Servable
-from regulars.churn.v1 import churn_pb2
-from services.batch.customers import BATCH_ROWS, read_batches
-from services.batch.engines import score_locally, score_remotely
-from services.batch.job import SCORES_FILE, run
-from services.client import customer_table, load_client
-from services.core.settings import Settings
-from tests.support.bundles import SAMPLES, SCHEMA, random_columns, release_forest
+from services.batch.engines import LocalEngine
+from services.batch.scorers import SERVER_ROWS, ServerModel
+from tests.support.bundles import SAMPLES, release_forest
+from tests.support.scoring import (
+    COUNT,
+    awkward_customers,
+    bundle_model,
+    files_in,
+    release_samples,
+    scored,
+    source_of,
+)
 from tests.support.server import running, server_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from model_registry.release import Release
-    from services.batch.job import Engine
+    import pyarrow as pa
 
-COUNT = 5_000
-WIDEST = 200
-"""Features of a model: more than all that the suite builds."""
+    from services.batch.run import Summary
+    from services.batch.scorers import BundleModel, Model
 
+SMALLEST: dict[str, Any] = {"max_rows": 700, "max_message_bytes": 16_384}
+"""Limits of a server that takes neither as many rows as the client would send, nor as many bytes as these."""
 
-def awkward_customers() -> pa.Table:
-    """Customers who miss features, come from nowhere known, are long gone, have hardly come, or do not want this."""
-    columns = random_columns(COUNT, seed=5)
-    # Spread over all bands: the linear graph is certain of whoever ordered often.
-    columns.numeric[:, 1] = (columns.numeric[:, 1] - 30) / 8
-    consent = np.random.default_rng(6).choice(np.array([True, True, True, False, None]), COUNT)
-    # A batch without anybody to score.
-    consent[BATCH_ROWS : 2 * BATCH_ROWS] = False
-    agrees = consent == True  # noqa: E712 - element by element
-    return pa.table(
-        {
-            "customer_id": [f"customer {row}" for row in range(COUNT)],
-            "consent": pa.array(consent, pa.bool_()),
-            "recency_days": pa.array(columns.numeric[:, 0], mask=~agrees),
-            "frequency": pa.array(columns.numeric[:, 1], mask=~agrees, from_pandas=True),
-            "channel": pa.array([text or None for text in columns.categorical[:, 0]], pa.string(), mask=~agrees),
-        }
-    )
+assert SMALLEST["max_rows"] < SERVER_ROWS
 
 
-def scores_of(source: Path, model: str, engine: Engine, output: Path) -> Path:
-    _, batches = read_batches(source, SCHEMA)
-    run(model, batches, engine, set(), output, lambda done: None)
-    return output / SCORES_FILE
+class Runs(NamedTuple):
+    """The same customers scored in each way, by its name: the folder, and what the run came to."""
+
+    folders: dict[str, Path]
+    summaries: dict[str, Summary]
 
 
-class Files(NamedTuple):
-    """The scores that each engine writes for the same customers: here, and through a server."""
-
-    model: str
-    local: Path
-    remote: Path
-
-
-RELEASES: dict[str, tuple[str, Callable[[Path, str], Release]]] = {
-    "forest": ("churn", release_forest),
-    **{name: (name, sample.release) for name, sample in SAMPLES.items()},
-}
-
-
-@pytest.fixture(scope="module", params=RELEASES)
-def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Files:
+@pytest.fixture(scope="module", params=["forest", "all models"])
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("engines")
-    model, release_in = RELEASES[request.param]
-    release = release_in(folder / "bundles", "1")
-    pq.write_table(awkward_customers(), folder / "customers.parquet")
-    servable = Servable(read_bundle(folder / "bundles" / model / release.digest))
-    local = scores_of(folder / "customers.parquet", model, partial(score_locally, servable), folder / "local")
-    versions: set[str] = set()
-    with (
-        running(folder / "bundles", command=server_of(model)) as server,
-        load_client(model)(f"127.0.0.1:{server.port}") as client,
-    ):
-        engine = partial(score_remotely, client, SCHEMA, versions=versions)
-        remote = scores_of(folder / "customers.parquet", model, engine, folder / "remote")
-    assert versions == {f"1 ({release.digest[:12]})"}
-    return Files(model, local, remote)
+    source = source_of(awkward_customers(), folder / "customers.parquet")
+    bundles = folder / "bundles"
+    models = released(request.param, bundles)
+    ways: dict[str, tuple[Sequence[Model], int]] = {"one process": (models, 1), "two processes": (models, 2)}
+    made = Runs({}, {})
+    with ExitStack() as servers:
+        settings: dict[str, Any]
+        for way, settings in (("servers", {}), ("small servers", SMALLEST)):
+            ports = [
+                (model.name, servers.enter_context(running(bundles, command=server_of(model.name), **settings)).port)
+                for model in models
+            ]
+            ways[way] = [ServerModel.at(name, f"127.0.0.1:{port}") for name, port in ports], 2
+        for way, (asked, processes) in ways.items():
+            made.folders[way] = folder / way
+            made.summaries[way] = scored(asked, source, LocalEngine(processes), folder / way)
+    return made
 
 
-def test_both_engines_give_the_same_file(files: Files) -> None:
-    assert pq.read_table(files.remote).equals(pq.read_table(files.local))
-    # To the byte, so also in what a comparison of tables lets pass.
-    assert files.local.read_bytes() == files.remote.read_bytes()
+def released(which: str, bundles: Path) -> list[BundleModel]:
+    if which == "forest":
+        return [bundle_model(bundles, "churn", release_forest(bundles, "1"))]
+    return release_samples(bundles)
+
+
+def test_every_engine_writes_the_same_files(runs: Runs) -> None:
+    expected = files_in(runs.folders["one process"])
+    assert set(expected) == {
+        *(f"part-{number:05}.parquet" for number in range(3)),
+        *(f"_rejected/part-{number:05}.parquet" for number in range(3)),
+    }
+    for way, folder in runs.folders.items():
+        assert files_in(folder) == expected, way
+
+
+def test_every_engine_comes_to_the_same_counts(runs: Runs) -> None:
+    expected = runs.summaries["one process"]
+    for way, summary in runs.summaries.items():
+        assert (summary.identity, summary.rows, summary.rejected) == (expected.identity, COUNT, expected.rejected), way
+        assert (summary.statuses, summary.bands, summary.bins) == (
+            expected.statuses,
+            expected.bands,
+            expected.bins,
+        ), way
 
 
 COLUMNS = {
@@ -132,58 +128,60 @@ COLUMNS = {
     },
 }
 
-OCCURRING: dict[str, dict[str, set[object]]] = {
-    "churn": {"churn_probability_band": {"LOW", "MEDIUM", "HIGH"}},
-    "propensity": {},
-    "cltv": {"expected_value_band": {"BRONZE", "SILVER", "GOLD"}},
-    "clustering": {
-        "cluster_id": {3, 7, 300},
-        "cluster_name": {"occasional", "regular", "devoted"},
-        "unusual": {True, False},
-        "recency_score": {1, 2, 3, 4, 5},
-    },
+OCCURRING: dict[str, set[object]] = {
+    "churn_probability_band": {"LOW", "MEDIUM", "HIGH"},
+    "expected_value_band": {"BRONZE", "SILVER", "GOLD"},
+    "cluster_id": {3, 7, 300},
+    "cluster_name": {"occasional", "regular", "devoted"},
+    "unusual": {True, False},
+    "recency_score": {1, 2, 3, 4, 5},
 }
 
 
-def test_that_file_has_the_columns_of_its_model(files: Files) -> None:
-    names = {"customer_id": "string", "status": "string", **COLUMNS[files.model]}
-    assert {field.name: str(field.type) for field in pq.read_schema(files.local)} == names
+@pytest.fixture(scope="module")
+def scores(runs: Runs) -> pa.Table:
+    """As every reader of Parquet folders sees them."""
+    return pq.read_table(runs.folders["one process"])
 
 
-def test_that_file_holds_what_could_have_differed(files: Files) -> None:
-    scores = pq.read_table(files.local)
-    assert scores.column("customer_id").to_pylist() == [f"customer {row}" for row in range(COUNT)]
-    statuses = scores.column("status").to_pylist()
-    assert set(statuses) == {"OK", "INACTIVE", "INSUFFICIENT_HISTORY", "NO_CONSENT"}
-    consent = awkward_customers().column("consent").to_pylist()
-    assert [status == "NO_CONSENT" for status in statuses] == [not agrees for agrees in consent]
-    scored = np.array([status == "OK" for status in statuses])
-    for name in COLUMNS[files.model]:
-        np.testing.assert_array_equal(scores.column(name).is_valid().to_numpy(), scored, err_msg=name)
-    for name, values in OCCURRING[files.model].items():
-        assert set(scores.column(name).drop_null().to_pylist()) == values
-    assert COUNT > 2 * BATCH_ROWS
+@pytest.mark.parametrize("runs", ["all models"], indirect=True)
+class TestTheFiles:
+    """What they hold, so that it could have differed."""
 
+    def test_they_have_the_columns_of_every_model(self, scores: pa.Table) -> None:
+        expected = {"customer_id": "string", "recency_days": "float", "frequency": "float", "channel": "string"}
+        for model, columns in COLUMNS.items():
+            expected |= {f"{model}_status": "string", **columns}
+        assert {field.name: str(field.type) for field in scores.schema} == expected
 
-@pytest.mark.parametrize("files", SAMPLES, indirect=True)
-def test_that_file_holds_what_the_graph_computes(files: Files) -> None:
-    """By hand, for some of those who are scored."""
-    customers, scores = awkward_customers().to_pylist(), pq.read_table(files.local).to_pylist()
-    scored = [(customer, score) for customer, score in zip(customers, scores, strict=True) if score["status"] == "OK"]
-    for customer, score in scored[:50]:
-        frequency = float("nan") if customer["frequency"] is None else customer["frequency"]
-        expected = SAMPLES[files.model].by_hand((customer["recency_days"], frequency, customer["channel"] or ""))
-        for name, value in expected.items():
-            assert score[name] == pytest.approx(value, rel=1e-5, abs=1e-5), name
+    def test_everybody_with_an_id_stands_in_them_with_a_score_or_the_reason_for_none(self, scores: pa.Table) -> None:
+        customers = awkward_customers().to_pylist()
+        known = [customer for customer in customers if customer["customer_id"] is not None]
+        assert scores.column("customer_id").to_pylist() == [customer["customer_id"] for customer in known]
+        for model, columns in COLUMNS.items():
+            statuses = scores.column(f"{model}_status").to_pylist()
+            assert set(statuses) == {"OK", "INACTIVE", "INSUFFICIENT_HISTORY", "NO_CONSENT", "REFUSED"}
+            assert [status == "NO_CONSENT" for status in statuses] == [not one["consent"] for one in known]
+            ok = np.array([status == "OK" for status in statuses])
+            for name in columns:
+                np.testing.assert_array_equal(scores.column(name).is_valid().to_numpy(), ok, err_msg=name)
 
+    def test_every_band_and_step_occurs_and_every_bin_is_counted(self, scores: pa.Table, runs: Runs) -> None:
+        for name, values in OCCURRING.items():
+            assert set(scores.column(name).drop_null().to_pylist()) == values
+        bins = runs.summaries["servers"].bins
+        assert bins.keys() == {output.name for sample in SAMPLES.values() for output in sample.schema.outputs} & set(
+            scores.schema.names
+        )
+        assert all(sum(counts) == scores.column(name).drop_null().length() for name, counts in bins.items())
 
-def test_a_batch_is_a_table_that_servers_take() -> None:
-    assert Settings().max_rows >= BATCH_ROWS
-    ids = [f"{row:036}" for row in range(BATCH_ROWS)]
-    table = customer_table(
-        ids,
-        {f"a feature with a long name {at}": np.ones(BATCH_ROWS) for at in range(WIDEST)},
-        {f"a category {at}": ids for at in range(WIDEST // 20)},
-    )
-    request = churn_pb2.StreamPredictChurnRequest(sequence=10**9, customers=table)
-    assert request.ByteSize() < Settings().max_message_bytes
+    @pytest.mark.parametrize("model", SAMPLES)
+    def test_they_hold_what_the_graph_computes(self, scores: pa.Table, model: str) -> None:
+        """By hand, for some of those who are scored."""
+        ok = [score for score in scores.slice(0, 300).to_pylist() if score[f"{model}_status"] == "OK"]
+        assert len(ok) > 50
+        for score in ok:
+            frequency = float("nan") if score["frequency"] is None else score["frequency"]
+            expected = SAMPLES[model].by_hand((score["recency_days"], frequency, score["channel"] or ""))
+            for name, value in expected.items():
+                assert score[name] == pytest.approx(value, rel=1e-5, abs=1e-5), name

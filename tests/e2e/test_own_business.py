@@ -93,10 +93,13 @@ def test_from_tables_to_a_rollback(business: Business) -> None:
         target = f"127.0.0.1:{server.port}"
         business("score", "churn", "--input", customers, "--output", folder / "remote", "--target", target)
         business("score", "churn", "--input", customers, "--output", folder / "local", "--bundles", bundles)
-        remote, local = (pq.read_table(folder / name / "scores.parquet") for name in ("remote", "local"))
+        said = business("score", "churn", "--as-of", "2024-05-01", "--output", folder / "built", "--bundles", bundles)
+        assert "building features as of 2024-05-01" in said
+        remote, local, built = (pq.read_table(folder / name) for name in ("remote", "local", "built"))
         assert remote.equals(local)
+        assert built.equals(local)
         assert remote.column("customer_id").equals(pq.read_table(customers).column("customer_id"))
-        assert set(remote.column("status").to_pylist()) == {"OK", "INACTIVE"}
+        assert set(remote.column("churn_status").to_pylist()) == {"OK", "INACTIVE"}
 
         assert "version 2 is the candidate" in business("train", "all", "--as-of", "2024-05-01")
         business("promote", "churn")

@@ -407,6 +407,7 @@ def test_the_model_describes_itself(served: Served) -> None:
     assert model.training_window.test_snapshot == "2017-12-01"
     assert dict(model.metrics) == {"auc": 0.86}
     assert model.trained_at == "2018-01-01T00:00:00Z"
+    assert (answer.limits.max_rows, answer.limits.max_message_bytes) == (MAX_ROWS, MAX_BYTES)
 
 
 def test_the_metrics_page_has_the_names_that_dashboards_know(served: Served) -> None:

@@ -6,11 +6,7 @@ import datetime as dt
 import shutil
 import socket
 import subprocess
-import threading
 import urllib.request
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -18,14 +14,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from audits.drift import audit_drift
-from audits.errors import AuditError
 from audits.population import grouped
-from audits.publishing import AUDITS, Result, drift_result, job_of, push, retire, write_textfile
+from audits.publishing import AUDITS, Result, drift_result, job_of, push, retire
+from model_registry.publishing import write_textfile
 from tests.support.drift import frozen_model, people, table_of
+from tests.support.gateway import Gateway
 from tests.support.polling import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 RESULT = Result(
@@ -38,39 +34,6 @@ RESULT = Result(
     rows={("age", "65+"): 72},
 )
 PUSHGATEWAY = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
-
-
-@dataclass
-class Gateway:
-    """A receiver that answers with `status` and keeps what it got."""
-
-    status: int = 202
-    calls: list[tuple[str, str, str]] = field(default_factory=list)
-
-    @contextmanager
-    def listening(self) -> Iterator[str]:
-        gateway = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                gateway.calls.append((self.command, self.path, body.decode()))
-                self.send_response(gateway.status)
-                self.end_headers()
-
-            do_PUT = do_POST = do_DELETE = answer  # noqa: N815 - as the base class calls them
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-                pass
-
-        with HTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{server.server_port}"
-            finally:
-                server.shutdown()
-                thread.join()
 
 
 def series(text: str) -> dict[str, dict[tuple[str, ...], float]]:
@@ -109,22 +72,6 @@ def test_a_retired_model_is_deleted_from_the_group_of_every_audit() -> None:
     ]
 
 
-@pytest.mark.parametrize("status", [400, 500])
-def test_a_gateway_that_refuses_is_told_of(status: int) -> None:
-    with Gateway(status).listening() as url:
-        with pytest.raises(AuditError, match=f"{url}: .*{status}"):
-            push(RESULT, url)
-        with pytest.raises(AuditError, match=str(status)):
-            retire("churn", url)
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nowhere:port", "http://user:secret@nowhere"])
-def test_a_gateway_that_is_not_there_is_told_of_without_a_password(url: str) -> None:
-    with pytest.raises(AuditError, match="Pushgateway") as raised:
-        push(RESULT, url)
-    assert "secret" not in str(raised.value)
-
-
 def test_a_text_file_holds_the_same_and_replaces_the_one_before(tmp_path: Path) -> None:
     file = tmp_path / "churn.prom"
     file.write_text("regulars_audit_rows 9\n")
@@ -132,11 +79,6 @@ def test_a_text_file_holds_the_same_and_replaces_the_one_before(tmp_path: Path) 
     assert series(file.read_text())["regulars_audit_verdict"] == {("PASS",): 1.0}
     assert "job=" not in file.read_text(), "the collector's own label"
     assert [path.name for path in tmp_path.iterdir()] == ["churn.prom"]
-
-
-def test_a_text_file_that_no_collector_would_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match=r"ends in \.prom"):
-        write_textfile(RESULT, tmp_path / "churn.txt")
 
 
 def test_a_drift_audit_publishes_what_moved_and_no_small_group_and_nobody(tmp_path: Path) -> None:

@@ -30,7 +30,13 @@ GRAMMAR = [
     "audit retire churn --push host:9091",
     "forget ids.txt --in folder --in another",
     "score clustering --input file.parquet --output folder --target host:50054",
+    "score all --input one.csv two.csv --output folder --restart --with-features --max-rejected 0.5 --workers 2",
+    "score churn cltv --as-of 2024-01-01 --output folder --engine spark --progress json --push host:9091",
+    "score churn cltv --input f --output d --target churn=host:1 --target cltv=host:2 --textfile f.prom",
     "score churn --input f.parquet --output d --target host:1 --ca ca.crt --certificate c.crt --key c.key --token t",
+    "export scores --out list.csv",
+    "export one two --out s3://bucket/list.parquet --where f --order-by value --ascending --top 10% --columns a,b",
+    "export scores --out list.csv --as Key=customer_id --as Risk=churn --except one.txt --except two.txt --project p",
     "token shop --role score --file tokens",
 ]
 
@@ -43,6 +49,19 @@ MISTAKES = [
     "features build --out file.parquet",
     "sync churn@champion",
     "score churn --input file.parquet",
+    "score churn --output folder",
+    "score --input file.parquet --output folder",
+    "score churn --input file.parquet --as-of 2024-01-01 --output folder",
+    "score churn --as-of yesterday --output folder",
+    "score churn --input file.parquet --output folder --max-rejected 1.5",
+    "score churn --input file.parquet --output folder --max-rejected nan",
+    "score churn --input file.parquet --output folder --max-rejected few",
+    "score churn --input file.parquet --output folder --workers 0",
+    "score churn --input file.parquet --output folder --workers -1",
+    "score churn --input file.parquet --output folder --engine cloud",
+    "score churn --input file.parquet --output folder --progress loud",
+    "export scores",
+    "export --out list.csv",
     "serve churn --port many",
     "token shop",
     "token shop --role root",
@@ -112,10 +131,14 @@ def test_a_mistake_is_a_usage_error(ran: list[str], words: str) -> None:
             "pip install 'regulars[registry]'",
         ),
         (ModuleNotFoundError("No module named 'boto3'", name="boto3"), command.EXIT_USAGE, "pip install boto3\n"),
-        (
-            ModuleNotFoundError("No module named 'psycopg2'", name="psycopg2"),
-            command.EXIT_USAGE,
-            "pip install 'regulars[postgres]'",
+        *(
+            (ModuleNotFoundError(name=package), command.EXIT_USAGE, f"pip install 'regulars[{extra}]'")
+            for package, extra in (
+                ("psycopg2", "postgres"),
+                ("pyspark", "spark"),
+                ("py4j", "spark"),
+                ("ibis", "training"),
+            )
         ),
         (KeyboardInterrupt(), command.EXIT_INTERRUPTED, ""),
     ],

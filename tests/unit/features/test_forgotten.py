@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.forgotten import ids_of, read_forgotten, remember_to_forget, without
+from features.forgotten import ids_of, read_forgotten, remember_to_forget
 from features.labels import churned, outcomes
 from features.project import load_project
 from features.snapshot import labelled_snapshot, snapshot, to_arrow
-from features.tables import CustomerTables, open_tables
+from features.tables import CustomerTables, open_tables, without
 
 if TYPE_CHECKING:
     from pathlib import Path

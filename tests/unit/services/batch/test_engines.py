@@ -1,130 +1,239 @@
-"""What an engine refuses is what a server refuses, said before anything is sent."""
+"""Processes that work on shards: what fails in one is heard here, and none outlives the run."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+import grpc
+import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from model_registry.bundle import BundleError
 from model_registry.frame import FrameError
-from model_registry.servable import Servable
-from regulars.churn.v1 import churn_pb2
-from regulars.scoring.v1 import scoring_pb2
-from services.batch.customers import InputError
-from services.batch.engines import TableRefusedError, score_locally, score_remotely
-from services.client import ChurnClient, customer_table
-from services.core.codec import Codec
-from services.core.errors import INVALID, Refusal, Violation
-from tests.support.bundles import SCHEMA, make_bundle
+from model_registry.readings import ScoringError
+from services.batch.engines import LocalEngine, WorkerDiedError
+from services.batch.errors import BatchError, ChangedError, InputError
+from services.batch.place import Place
+from services.batch.scorers import TableRefusedError
+from services.batch.shards import ShardReport, Task, part_name
+from services.batch.source import Shard, Slice
+from services.client import CallError, SecurityError
+from tests.fakes.troubled import TroubledModel, fail, sleep_for_ever
+from tests.support.polling import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from model_registry.schema import Schema
-    from regulars.scoring.v1.scoring_pb2 import CustomerTable
+REPOSITORY = Path(__file__).parents[4]
+ROWS, SHARDS = 20, 5
 
-    Engine = Callable[[Schema, Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
-
-STRICT = replace(
-    SCHEMA, features=tuple(replace(feature, nullable=feature.name == "frequency") for feature in SCHEMA.features)
-)
-GOOD = {"customer_id": ["a", "b"], "recency_days": [1.0, 2.0], "frequency": [1.0, np.nan], "channel": ["web", "shop"]}
-UNUSABLE = [
-    ("recency_days", [1.0, np.nan], "recency_days is missing and the model needs it"),
-    ("recency_days", [1.0, None], "recency_days is missing and the model needs it"),
-    ("recency_days", [1.0, 1e39], "recency_days is infinite or beyond float32"),
-    ("frequency", [1.0, -np.inf], "frequency is infinite or beyond float32"),
-    ("channel", ["web", None], "channel is missing and the model needs it"),
-    ("channel", ["web", ""], "channel is missing and the model needs it"),
+RAISED = [
+    BatchError("the shard cannot be scored"),
+    InputError("the input is damaged"),
+    ChangedError("another version"),
+    TableRefusedError("the table that starts with 'a' was refused"),
+    WorkerDiedError("killed"),
+    BundleError("no bundle"),
+    FrameError("column a must be text, is double"),
+    ScoringError("the graph failed on these customers"),
+    SecurityError("ca.pem: No such file or directory"),
+    CallError(grpc.StatusCode.INVALID_ARGUMENT, "does not fit", "INVALID_CUSTOMERS", {"customers.ids[0]": "is odd"}),
+    OSError(28, "No space left on device", "/scores/part-00000.parquet"),
+    FileNotFoundError(2, "No such file or directory", "/customers.parquet"),
+    pa.ArrowInvalid("not Parquet"),
 ]
+"""Of every class that comes out of the work on a shard, as it is raised."""
 
 
-class FakeClient(ChurnClient):
-    """Answers a table with the rows it holds, except for the one that it refuses."""
-
-    def __init__(self, refused: int | None = None) -> None:
-        self.refused = refused
-        self.tables: list[CustomerTable] = []
-
-    def stream_predict(self, tables: Iterable[CustomerTable]) -> Iterator[churn_pb2.StreamPredictChurnResponse]:
-        for number, table in enumerate(tables):
-            self.tables.append(table)
-            answer = churn_pb2.StreamPredictChurnResponse(sequence=number)
-            answer.model_version.version = str(number)
-            answer.model_version.bundle_digest = f"digest of {number}"
-            if number == self.refused:
-                answer.error.CopyFrom(Refusal(INVALID, [Violation("customers.ids[1]", "is odd")]).to_status())
-            else:
-                count = len(table.ids)
-                answer.predictions.customer_ids.extend(table.ids)
-                answer.predictions.statuses.extend([scoring_pb2.SCORE_STATUS_OK] * count)
-                answer.predictions.churn_probabilities.extend([0.5] * count)
-                answer.predictions.percentiles.extend([50.0] * count)
-                answer.predictions.risk_bands.extend([churn_pb2.RISK_BAND_MEDIUM] * count)
-            yield answer
+@pytest.fixture
+def shards(tmp_path: Path) -> list[Shard]:
+    """Of four customers each, `a0` to `a19`."""
+    file = tmp_path / "customers.parquet"
+    pq.write_table(pa.table({"customer_id": [f"a{row}" for row in range(ROWS)], "orders": list(range(ROWS))}), file)
+    rows = ROWS // SHARDS
+    return [
+        Shard(number, (Slice(str(file), str(file), 0, number * rows, rows, number * rows),)) for number in range(SHARDS)
+    ]
 
 
-@pytest.fixture(params=["here", "through a server"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    def here(schema: Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return score_locally(Servable(make_bundle(tmp_path / "bundle", schema=schema)), batches)
-
-    def through_a_server(schema: Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return score_remotely(FakeClient(), schema, batches, set())
-
-    return here if request.param == "here" else through_a_server
+def task_for(model: TroubledModel, folder: Path) -> Task:
+    (folder / "_rejected").mkdir(parents=True, exist_ok=True)
+    return Task("run", Place(str(folder)), (model,), ("customer_id", "orders"))
 
 
-def batch(**changes: list[Any]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pydict({**GOOD, **changes})
+def parts_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("part-*"))
 
 
-@pytest.mark.parametrize(("column", "values", "complaint"), UNUSABLE)
-def test_a_customer_who_cannot_be_scored_is_named(
-    engine: Engine, column: str, values: list[Any], complaint: str
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    before = set(psutil.Process().children(recursive=True))
+    yield
+
+    def ended() -> bool:
+        # Python's own helper stays until the interpreter ends.
+        after = set(psutil.Process().children(recursive=True)) - before
+        return not any("spawn_main" in " ".join(child.cmdline()) for child in after if child.is_running())
+
+    eventually(ended, "the processes to end")
+
+
+@pytest.mark.parametrize("processes", [1, 2, 8])
+def test_every_shard_is_reported_once_and_its_part_is_there(
+    processes: int, shards: list[Shard], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=f"{complaint}, for example that of customer_id 'b'"):
-        list(engine(STRICT, [batch(**{column: values})]))
+    reported = []
+    for report in LocalEngine(processes).work(task_for(TroubledModel(), tmp_path / "out"), shards):
+        assert part_name(report.number) in parts_in(tmp_path / "out")
+        reported.append(report.number)
+    assert sorted(reported) == list(range(SHARDS))
+    scores = pq.read_table(tmp_path / "out").to_pydict()
+    assert scores["customer_id"] == [f"a{row}" for row in range(ROWS)]
+    assert scores["half"] == [row / 2 for row in range(ROWS)]
 
 
-@pytest.mark.parametrize(("column", "values", "complaint"), UNUSABLE)
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_a_server_would_refuse_that_customer_too(column: str, values: list[Any], complaint: str) -> None:
-    rows = {**GOOD, column: values}
-    table = customer_table(
-        rows["customer_id"],  # type: ignore[arg-type]  # texts
-        {name: np.array(rows[name], np.float64) for name in ("recency_days", "frequency")},
-        {"channel": rows["channel"]},  # type: ignore[dict-item]  # texts
+def test_a_single_shard_needs_no_other_process(shards: list[Shard], tmp_path: Path) -> None:
+    before = psutil.Process().children()
+    for _ in LocalEngine(4).work(task_for(TroubledModel(), tmp_path / "out"), shards[:1]):
+        assert psutil.Process().children() == before
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+def test_an_error_travels_as_it_is(error: Exception) -> None:
+    arrived = pickle.loads(pickle.dumps(error))
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
+
+
+UNAVAILABLE = CallError(grpc.StatusCode.UNAVAILABLE, "no server", "", {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [TroubledModel(unopened=UNAVAILABLE), TroubledModel(trouble="a6", then=partial(fail, UNAVAILABLE))],
+    ids=["at the beginning", "in the middle"],
+)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_error_is_heard_from_wherever_it_was_raised(
+    model: TroubledModel, processes: int, shards: list[Shard], tmp_path: Path
+) -> None:
+    with pytest.raises(CallError, match="UNAVAILABLE: no server\n  a: b"):
+        list(LocalEngine(processes).work(task_for(model, tmp_path / "out"), shards))
+
+
+class OddError(Exception):
+    """As of some who keep files: it can be pickled, and not be read back."""
+
+    def __init__(self, what: str, *, where: str) -> None:
+        super().__init__(f"{what} at {where}")
+
+
+def fail_oddly() -> None:
+    raise OddError("no answer", where="the store")
+
+
+def test_an_error_that_cannot_travel_is_heard_by_its_text(shards: list[Shard], tmp_path: Path) -> None:
+    model = TroubledModel(trouble="a6", then=fail_oddly)
+    with pytest.raises(BatchError, match="OddError: no answer at the store"):
+        list(LocalEngine(2).work(task_for(model, tmp_path / "out"), shards))
+
+
+def test_a_process_that_was_killed_is_said_and_what_is_done_stays_done(shards: list[Shard], tmp_path: Path) -> None:
+    task = task_for(TroubledModel(trouble="a19", only_once=tmp_path / "once"), tmp_path / "out")
+    reported: list[ShardReport] = []
+    with pytest.raises(WorkerDiedError, match="run it again with fewer --workers"):
+        reported.extend(LocalEngine(2).work(task, shards))
+    done = parts_in(tmp_path / "out")
+    assert {part_name(report.number) for report in reported} <= set(done)
+    assert part_name(SHARDS - 1) not in done
+    left = [shard for shard in shards if part_name(shard.number) not in done]
+    assert sorted(report.number for report in LocalEngine(2).work(task, left)) == [shard.number for shard in left]
+    assert pq.read_table(tmp_path / "out").column("customer_id").to_pylist() == [f"a{row}" for row in range(ROWS)]
+
+
+def test_who_stops_asking_does_not_wait_for_what_is_under_way(shards: list[Shard], tmp_path: Path) -> None:
+    model = TroubledModel(trouble="a19", then=sleep_for_ever)
+    reports = LocalEngine(2).work(task_for(model, tmp_path / "out"), shards)
+    assert next(reports).number < SHARDS - 1
+    # The last shard sleeps for ever.
+    reports.close()  # type: ignore[attr-defined]  # a generator
+    assert part_name(SHARDS - 1) not in parts_in(tmp_path / "out")
+
+
+RUN = """
+import sys
+from functools import partial
+from pathlib import Path
+from services.batch.engines import LocalEngine
+from services.batch.shards import Task
+from tests.fakes.troubled import TroubledModel, sleep_for_ever
+from tests.unit.services.batch.test_engines import task_for
+from services.batch.source import Shard, Slice
+
+if __name__ == "__main__":
+    file, output = sys.argv[1], Path(sys.argv[2])
+    shards = [Shard(number, (Slice(file, file, 0, number * 4, 4, number * 4),)) for number in range(5)]
+    # One process sleeps over the second shard, the other one works on the rest.
+    for report in LocalEngine(2).work(task_for(TroubledModel(trouble="a4", then=sleep_for_ever), output), shards):
+        pass
+"""
+
+
+@pytest.fixture
+def run(shards: list[Shard], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process group of its own, which never ends."""
+    (tmp_path / "run.py").write_text(RUN)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "run.py", shards[0].slices[0].file, tmp_path / "out"],
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'protos'}"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    with pytest.raises(Refusal):
-        Codec(STRICT, 10).decode_table(table)
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
-def test_what_may_be_missing_is_scored(engine: Engine) -> None:
-    (scores,) = engine(SCHEMA, [batch(frequency=[None, np.nan], channel=[None, ""])])
-    assert scores.column("customer_id").to_pylist() == ["a", "b"]
-    assert scores.column("status").to_pylist() == ["OK", "OK"]
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
-def test_a_column_of_the_wrong_kind_is_said_as_it_is(engine: Engine) -> None:
-    with pytest.raises(FrameError, match="channel must be text"):
-        list(engine(SCHEMA, [batch(channel=[1, 2])]))
+def test_a_parent_that_is_killed_leaves_no_process(run: subprocess.Popen[str], tmp_path: Path) -> None:
+    eventually(lambda: len(parts_in(tmp_path / "out")) == SHARDS - 1, "all shards but one")
+    workers = workers_of(run)
+    assert len(workers) == 2
+    run.kill()
+    run.wait()
+    psutil.wait_procs(workers, timeout=30)
+    assert not any(worker.is_running() for worker in workers)
 
 
-def test_a_table_that_the_server_refuses_says_where_it_begins_and_why() -> None:
-    batches = [batch(), batch(customer_id=["c", "d"]), batch(customer_id=["e", "f"])]
-    with pytest.raises(TableRefusedError) as refused:
-        list(score_remotely(FakeClient(refused=1), SCHEMA, batches, set()))
-    assert "starts with customer_id 'c' was refused" in str(refused.value)
-    assert "customers.ids[1]: is odd" in str(refused.value)
-
-
-def test_every_version_that_answered_is_named() -> None:
-    versions: set[str] = set()
-    batches = [batch(), batch(customer_id=["c", "d"]), batch(customer_id=["e", "f"])]
-    list(score_remotely(FakeClient(), SCHEMA, batches, versions))
-    assert versions == {"0 (digest of 0)", "1 (digest of 1)", "2 (digest of 2)"}
+@pytest.mark.parametrize("early", [True, False])
+def test_an_interrupt_of_the_whole_group_ends_it_with_one_voice(
+    early: bool, run: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    if early:
+        eventually(lambda: bool(workers_of(run)), "a process that has hardly begun")
+    else:
+        eventually(lambda: len(parts_in(tmp_path / "out")) == SHARDS - 1, "all shards but one")
+    workers = workers_of(run)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=30)
+    assert said.count("KeyboardInterrupt") == 1
+    assert said.count("Traceback") == 1
+    assert run.returncode == -signal.SIGINT
+    psutil.wait_procs(workers, timeout=30)
+    assert not any(worker.is_running() for worker in workers)

@@ -19,11 +19,15 @@ from regulars.churn.v1 import churn_pb2, churn_pb2_grpc
 from regulars.scoring.v1 import scoring_pb2
 from services.client import CallError, ChurnClient
 from services.client.channel import MAX_ATTEMPTS
-from services.client.stream import FIRST_BACKOFF_SECONDS, WINDOW, TableStream
+from services.client.errors import STATUS_TRAILER
+from services.client.stream import FIRST_BACKOFF_SECONDS, SATURATED_SECONDS, WINDOW, TableStream
+from services.core.errors import DRAINING, INVALID, NO_MODEL, SATURATED, Kind, Refusal
 from tests.support.polling import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from google.rpc import status_pb2
 
 Request = churn_pb2.StreamPredictChurnRequest
 Response = churn_pb2.StreamPredictChurnResponse
@@ -34,11 +38,12 @@ CODES_NOT_MENDED = [code for code in grpc.StatusCode if code not in {grpc.Status
 
 
 class BrokenError(grpc.RpcError):
-    """What gRPC raises, as far as the client looks at it."""
+    """What gRPC raises, as far as the client looks at it; `status` is the server's own word, if it had one."""
 
-    def __init__(self, code: grpc.StatusCode) -> None:
+    def __init__(self, code: grpc.StatusCode, status: status_pb2.Status | None = None) -> None:
         super().__init__()
         self._code = code
+        self._status = status
 
     def code(self) -> grpc.StatusCode:
         return self._code
@@ -46,8 +51,8 @@ class BrokenError(grpc.RpcError):
     def details(self) -> str:
         return "broken"
 
-    def trailing_metadata(self) -> None:  # type: ignore[override]  # what gRPC gives where the server never answered
-        return None
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...] | None:  # type: ignore[override]  # as gRPC gives it
+        return None if self._status is None else ((STATUS_TRAILER, self._status.SerializeToString()),)
 
 
 def echo(request: Request) -> Response:
@@ -60,6 +65,7 @@ class Transport:
 
     plan: list[int] = field(default_factory=list)
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+    status: status_pb2.Status | None = None
     answer: Callable[[Request], Response] = echo
     calls: list[FakeCall] = field(default_factory=list)
 
@@ -82,7 +88,7 @@ class FakeCall:
     def __next__(self) -> Response:
         assert not self.cancelled
         if self.left == 0:
-            raise BrokenError(self.transport.code)
+            raise BrokenError(self.transport.code, self.transport.status)
         self.left = None if self.left is None else self.left - 1
         try:
             request = next(self.requests)
@@ -205,6 +211,38 @@ def test_what_sending_again_does_not_mend_is_not_sent_again(code: grpc.StatusCod
     with pytest.raises(CallError) as failed:
         next(stream_over(transport, tables()))
     assert failed.value.code is code
+    assert len(transport.calls) == 1
+
+
+def test_a_saturated_server_is_asked_until_it_has_a_place() -> None:
+    status = Refusal(SATURATED).to_status()
+    transport = Transport([3, *[0] * 5 * MAX_ATTEMPTS], grpc.StatusCode.RESOURCE_EXHAUSTED, status)
+    sleeper = Sleeper()
+    assert sequences(stream_over(transport, tables(), sleeper)) == list(range(TABLES))
+    assert sleeper.naps == [SATURATED_SECONDS] * (5 * MAX_ATTEMPTS + 1)
+
+
+@pytest.mark.parametrize("kind", [NO_MODEL, DRAINING], ids=lambda kind: kind.reason)
+def test_a_table_that_is_answered_with_a_refusal_for_now_is_sent_again(kind: Kind) -> None:
+    refusals = 2
+
+    def answer(request: Request) -> Response:
+        nonlocal refusals
+        if request.sequence == 7 and refusals:
+            refusals -= 1
+            return Response(sequence=7, error=Refusal(kind).to_status())
+        return Response(sequence=request.sequence)
+
+    transport, sleeper = Transport(answer=answer), Sleeper()
+    assert sequences(stream_over(transport, tables(), sleeper)) == list(range(TABLES))
+    assert sleeper.naps == [FIRST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2]
+    assert len(transport.calls) == 3
+
+
+def test_a_table_that_is_refused_for_good_is_an_answer() -> None:
+    refused = Refusal(INVALID).to_status()
+    transport = Transport(answer=lambda request: Response(sequence=request.sequence, error=refused))
+    assert [answer.error for answer in stream_over(transport, tables(3))] == [refused] * 3
     assert len(transport.calls) == 1
 
 

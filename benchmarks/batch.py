@@ -1,0 +1,150 @@
+"""Scoring a base of millions: against the bare runtime on arrays in memory, through a server, and what it holds.
+
+All cores work in every figure. A run is the command as its user starts it, its start, the look through the input and
+the files that it writes included; the floor is ONNX Runtime in a process for each core, over rows that lie in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.harness import Figure
+from benchmarks.model import SCHEMA, customers, release_benchmark_model
+from benchmarks.serving import SERVING_PYTHON, spread
+from tests.support.server import SUPERVISOR, running
+
+CORES = len(os.sched_getaffinity(0))
+REGULARS = Path(sys.executable).with_name("regulars")
+
+FILE_ROWS = 1_000_000
+FILES, COMPARED, STREAMED = 10, 5, 1
+"""Files of the largest base, of the one that is compared with the floor, and of the one that goes through a server."""
+
+ROUNDS = 2
+FLOOR_ROWS = 2_000_000
+RUN_ROWS = 1_000
+"""Of one run of the graph in the floor."""
+
+LOOK_SECONDS = 0.1
+
+
+def measure() -> list[Figure]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundles = folder / "bundles"
+        release_benchmark_model(bundles)
+        files = [write_customers(folder / f"{number}.parquet", seed=number) for number in range(FILES)]
+        return [
+            *against_the_floor(bundles, files, folder),
+            *memory(bundles, files, folder),
+            *streamed(bundles, files, folder),
+        ]
+
+
+def write_customers(path: Path, seed: int) -> Path:
+    columns = customers(FILE_ROWS, seed).numeric
+    first = seed * FILE_ROWS
+    ids = pa.array(np.arange(first, first + FILE_ROWS)).cast(pa.string())
+    names = [feature.name for feature in SCHEMA.features]
+    pq.write_table(pa.table([ids, *columns.T], ["customer_id", *names]), path)
+    return path
+
+
+def against_the_floor(bundles: Path, files: list[Path], folder: Path) -> list[Figure]:
+    rows = COMPARED * FILE_ROWS
+    floors, rates = [], []
+    for _ in range(ROUNDS):
+        floors.append(floor(bundles))
+        rates.append(rows / seconds_of(score(bundles, files[:COMPARED], folder / "scores")))
+    ratio = statistics.median(rate / bare for rate, bare in zip(rates, floors, strict=True))
+    rate = statistics.median(rates)
+    return [
+        Figure("bare session.run, all cores", statistics.median(floors), "rows/s", note=spread(floors)),
+        Figure(f"{rows:,} customers, Parquet to Parquet", rate, "rows/s", note=spread(rates)),
+        Figure("Parquet to Parquet / bare session.run", ratio, "ratio", bar=">= 0.85"),
+        Figure("a million scores", CORES * 1e6 / rate, "core-seconds", note="300 trees x 31 leaves x 24 features"),
+    ]
+
+
+def memory(bundles: Path, files: list[Path], folder: Path) -> list[Figure]:
+    peaks = {}
+    for count in (1, len(files)):
+        with subprocess.Popen(score(bundles, files[:count], folder / f"{count}"), stdout=subprocess.DEVNULL) as process:
+            peaks[count] = peak_mb(process)
+        assert process.returncode == 0
+    small, large = peaks.values()
+    return [
+        Figure(f"peak memory, {FILE_ROWS:,} customers", small, "MB", note="all processes; shared pages once"),
+        Figure(f"peak memory, {len(files) * FILE_ROWS:,} customers", large, "MB", bar="<= 1500"),
+        Figure("growth over ten times the customers", large / small, "x", bar="<= 1.1"),
+    ]
+
+
+def streamed(bundles: Path, files: list[Path], folder: Path) -> list[Figure]:
+    rows = STREAMED * FILE_ROWS
+    here, there = [], []
+    with running(bundles, command=SUPERVISOR, python=str(SERVING_PYTHON), workers=CORES) as server:
+        for number in range(ROUNDS):
+            here.append(rows / seconds_of(score(bundles, files[:STREAMED], folder / f"here{number}")))
+            through = score(None, files[:STREAMED], folder / f"there{number}", f"--target=127.0.0.1:{server.port}")
+            there.append(rows / seconds_of(through))
+    ratio = statistics.median(one / other for one, other in zip(there, here, strict=True))
+    return [
+        Figure(f"{rows:,} customers through a server", statistics.median(there), "rows/s", note=spread(there)),
+        Figure("through a server / in processes of its own", ratio, "ratio", bar=">= 0.6", note="on the same cores"),
+    ]
+
+
+def score(bundles: Path | None, files: list[Path], output: Path, *options: str) -> list[str]:
+    shutil.rmtree(output, ignore_errors=True)
+    where = [f"--bundles={bundles}"] if bundles else []
+    return [str(REGULARS), "score", "churn", "--input", *map(str, files), "--output", str(output), *where, *options]
+
+
+def seconds_of(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def floor(bundles: Path) -> float:
+    """Rows a second of a process for each core, all at once."""
+    runs = FLOOR_ROWS // RUN_ROWS // CORES
+    command = [sys.executable, "-m", "benchmarks.bare_run", str(bundles), str(runs)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(CORES)]
+    return sum(RUN_ROWS * float(process.communicate()[0]) for process in processes)
+
+
+def peak_mb(process: subprocess.Popen[bytes]) -> float:
+    """The most that a process and its children held at once, looked at ten times a second."""
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, sum(map(_held, [process.pid, *_children(process.pid)])))
+        time.sleep(LOOK_SECONDS)
+    return peak / 2**20
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _held(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_full_info().pss)
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return 0
