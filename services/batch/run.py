@@ -134,6 +134,9 @@ def run(
             reports[report.number] = report
             rows += report.rows
             progress(rows, source.rows)
+        silent = [shard.number for shard in source.shards if shard.number not in reports]
+        if silent:
+            raise BatchError(f"nothing was heard of {len(silent):,} parts, {part_name(silent[0])} first; run it again")
         counts = _counts(reports.values())
         summary = Summary(
             identity,

@@ -21,7 +21,7 @@ from model_registry.distributions import count_numbers
 from services.batch.answers import agreeing, answer, status_column
 from services.batch.errors import InputError
 from services.batch.rejected import ID, Rejected, lines_of, rows_in
-from services.batch.source import read_shard
+from services.batch.source import ShardReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -153,6 +153,7 @@ class Worker:
         models = self._task.models
         self._scorers = {model.name: self._open.enter_context(model.opened()) for model in models}
         self._repeated = ids_in(self._task.repeated)
+        self._reader = self._open.enter_context(ShardReader(self._task.names))
         return self
 
     def __exit__(
@@ -169,7 +170,7 @@ class Worker:
             OSError: a file cannot be read or written.
             CallError, ScoringError: a server or a graph failed.
         """
-        customers = read_shard(shard, self._task.names)
+        customers = self._reader.read(shard)
         if customers.num_rows != shard.rows:
             raise InputError(f"{shard.slices[0].origin} has changed since the run began; score it again with --restart")
         rejected = set_aside(shard, customers, self._repeated)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +17,8 @@ from services.batch.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from pyarrow import NativeFile
 
 SHARD_ROWS = 100_000
 """About a second of a core, and some tens of megabytes with all columns."""
@@ -102,14 +104,49 @@ def read_source(files: Sequence[Found]) -> Source:
     return Source(tuple(str(file.origin) for file in files), schemas[0], shards, _digest(files))
 
 
-def read_shard(shard: Shard, names: Sequence[str]) -> pa.Table:
-    """The columns `names` of a shard's rows, of the types of the source's schema.
+class ShardReader:
+    """Reads the columns `names` of shards, as tables of the types of the source's schema.
 
-    Raises:
-        InputError: a file is damaged.
-        OSError: a file cannot be read.
+    A shard that follows on the one before, in one row group, is decoded from there: a row group can only be decoded
+    from its beginning, and one of a million rows holds ten shards.
     """
-    return pa.concat_tables([_read(part, names) for part in shard.slices])
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._open: _RowGroup | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._close()
+
+    def read(self, shard: Shard) -> pa.Table:
+        """The shard's rows; fewer where a file has lost some since it was looked through.
+
+        Raises:
+            InputError: a file is damaged.
+            OSError: a file cannot be read.
+        """
+        return pa.concat_tables([self._read(part) for part in shard.slices])
+
+    def _read(self, part: Slice) -> pa.Table:
+        with _explained(Place(part.file)):
+            if self._open is None or not self._open.comes_to(part):
+                self._close()
+                self._open = _RowGroup(part, self._names)
+            return self._open.read(part)
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+def read_shard(shard: Shard, names: Sequence[str]) -> pa.Table:
+    """A single shard, as `ShardReader` reads it."""
+    with ShardReader(names) as reader:
+        return reader.read(shard)
 
 
 @contextmanager
@@ -120,17 +157,8 @@ def open_parquet(place: Place) -> Iterator[pq.ParquetFile]:
         InputError: it is no Parquet, or damaged.
         OSError: it cannot be read.
     """
-    try:
-        # Whole columns of a row group of any size are not to be held in memory.
-        with place.open() as opened, pq.ParquetFile(opened, pre_buffer=False, buffer_size=BUFFER_BYTES) as parquet:
-            yield parquet
-    except pa.ArrowException as error:
-        raise InputError(f"{place} cannot be read as Parquet: {error}; write it anew") from error
-    except OSError as error:
-        # Arrow's word for bytes that make no sense. What a file system says has a number, or a class of its own.
-        if type(error) is OSError and error.errno is None:
-            raise InputError(f"{place} is damaged: {error}; write it anew") from error
-        raise
+    with _explained(place), place.open() as opened, _parquet(opened) as parquet:
+        yield parquet
 
 
 def kind_of(column: pa.DataType) -> pa.DataType:
@@ -140,23 +168,65 @@ def kind_of(column: pa.DataType) -> pa.DataType:
     return pa.string() if is_text else kind
 
 
-def _read(part: Slice, names: Sequence[str]) -> pa.Table:
-    with open_parquet(Place(part.file)) as parquet:
-        batches = parquet.iter_batches(READ_ROWS, [part.group], names, use_threads=False)
-        table = pa.Table.from_batches(list(_cut(batches, part.start, part.rows)))
-    columns = [table.column(name) for name in names]
-    return pa.table([column.cast(kind_of(column.type)) for column in columns], list(names))
+class _RowGroup:
+    """A row group that is decoded bit by bit."""
 
+    def __init__(self, part: Slice, names: list[str]) -> None:
+        self._at = part.file, part.group
+        self._names = names
+        with ExitStack() as opening:
+            opened = opening.enter_context(Place(part.file).open())
+            parquet = opening.enter_context(_parquet(opened))
+            self._schema = parquet.schema_arrow
+            self._batches = parquet.iter_batches(READ_ROWS, [part.group], names, use_threads=False)
+            self._opened = opening.pop_all()
+        self._row = 0
+        """The next one."""
+        self._rest: pa.RecordBatch | None = None
+        """What of a batch is decoded and was not asked for yet."""
 
-def _cut(batches: Iterable[pa.RecordBatch], start: int, rows: int) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        if start < batch.num_rows:
-            part = batch.slice(start, rows)
-            rows -= part.num_rows
-            yield part
-            if not rows:
+    def comes_to(self, part: Slice) -> bool:
+        """Whether it has not gone past the first row of `part`."""
+        return self._at == (part.file, part.group) and self._row <= part.start
+
+    def read(self, part: Slice) -> pa.Table:
+        batches = list(self._up_to(part.start, part.start + part.rows))
+        schema = pa.schema([self._schema.field(name) for name in self._names])
+        columns = [[batch.column(name) for batch in batches] for name in self._names]
+        found = [pa.chunked_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        return pa.table([column.cast(kind_of(column.type)) for column in found], self._names)
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def _up_to(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        while self._row < stop:
+            batch = self._rest if self._rest is not None else next(self._batches, None)
+            if batch is None:
                 return
-        start = max(0, start - batch.num_rows)
+            first, last = (min(max(row - self._row, 0), batch.num_rows) for row in (start, stop))
+            self._row += last
+            self._rest = batch.slice(last) if last < batch.num_rows else None
+            if first < last:
+                yield batch.slice(first, last - first)
+
+
+@contextmanager
+def _explained(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise InputError(f"{place} cannot be read as Parquet: {error}; write it anew") from error
+    except OSError as error:
+        # Arrow's word for bytes that make no sense. What a file system says has a number, or a class of its own.
+        if type(error) is OSError and error.errno is None:
+            raise InputError(f"{place} is damaged: {error}; write it anew") from error
+        raise
+
+
+def _parquet(opened: NativeFile) -> pq.ParquetFile:
+    # Whole columns of a row group of any size are not to be held in memory.
+    return pq.ParquetFile(opened, pre_buffer=False, buffer_size=BUFFER_BYTES)
 
 
 def _looked_through(file: Found) -> tuple[pa.Schema, list[Slice]]:

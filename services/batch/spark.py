@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.accumulators import AddingAccumulatorParam
 from pyspark.sql import SparkSession
 
-from services.batch.engines import errors_that_travel
+from services.batch.engines import errors_that_travel, stretches
 from services.batch.errors import BatchError
 from services.batch.shards import Worker, part_name
 
@@ -40,7 +40,7 @@ class UnseenOutputError(BatchError):
 
 
 class SparkEngine:
-    """The executors of a session, each of whose tasks works on one shard.
+    """The executors of a session, each of whose tasks works on a few shards in a row.
 
     Spark spreads shards over machines and takes them up again when a machine is lost; the shards read and write their
     files themselves, as they do everywhere. So a run has the same parts, to the byte, and goes on where it stopped,
@@ -76,9 +76,10 @@ class SparkEngine:
 
         def run() -> None:
             context.setJobGroup(group, f"{APP_NAME}: {task.output}", interruptOnCancel=True)
-            # A partition a shard.
-            places = self._session.range(0, len(shards), 1, len(shards))
-            places.mapInArrow(_worker(task, shards, told), "id long").collect()
+            taken = list(stretches(shards, context.defaultParallelism))
+            # A partition a stretch.
+            places = self._session.range(0, len(taken), 1, len(taken))
+            places.mapInArrow(_worker(task, taken, told), "id long").collect()
 
         # In a thread of its own also for the sake of interrupts, which a call of Java turns into errors of Java's.
         with ThreadPoolExecutor(1) as thread:
@@ -95,9 +96,9 @@ class SparkEngine:
 
 
 def _worker(
-    task: Task, shards: Sequence[Shard], told: Accumulator[list[ShardReport | Exception]]
+    task: Task, taken: Sequence[Sequence[Shard]], told: Accumulator[list[ShardReport | Exception]]
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What a Spark task does: works on the shards at the places that its rows name, and tells how that went."""
+    """What a Spark task does: works on the stretches at the places that its rows name, and tells how that went."""
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         # Tasks are the parallelism.
@@ -105,7 +106,8 @@ def _worker(
         try:
             with errors_that_travel(), Worker(task) as worker:
                 for batch in batches:
-                    told.add([worker.work(shards[place]) for place in batch.column("id").to_pylist()])
+                    for place in batch.column("id").to_pylist():
+                        told.add([worker.work(shard) for shard in taken[place]])
                     yield batch
         except Exception as error:  # noqa: BLE001 - to Spark it would be a trace of Java's stack
             told.add([error])

@@ -16,11 +16,13 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model_registry.bundle import BundleError
 from model_registry.frame import FrameError
 from model_registry.readings import ScoringError
-from services.batch.engines import LocalEngine, WorkerDiedError
+from services.batch.engines import STRETCH_SHARDS, LocalEngine, WorkerDiedError, stretches
 from services.batch.errors import BatchError, ChangedError, InputError
 from services.batch.place import Place
 from services.batch.scorers import TableRefusedError
@@ -72,6 +74,18 @@ def task_for(model: TroubledModel, folder: Path) -> Task:
 
 def parts_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("part-*"))
+
+
+@given(st.integers(0, 500), st.integers(1, 40))
+def test_stretches_hold_each_shard_once_and_become_no_longer(count: int, workers: int) -> None:
+    shards = [Shard(number, ()) for number in range(count)]
+    taken = list(stretches(shards, workers))
+    assert [shard for stretch in taken for shard in stretch] == shards
+    lengths = [len(stretch) for stretch in taken]
+    assert lengths == sorted(lengths, reverse=True)
+    assert all(1 <= length <= STRETCH_SHARDS for length in lengths)
+    # The last of all is a single shard, wherever there is one for each worker.
+    assert count < workers or lengths[-1] == 1
 
 
 @pytest.fixture(autouse=True)

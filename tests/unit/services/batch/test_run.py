@@ -347,6 +347,13 @@ def test_two_do_not_write_into_one_folder(source: Source, tmp_path: Path) -> Non
     attempt(source, tmp_path / "out")
 
 
+def test_a_run_is_not_complete_where_nothing_was_heard_of_a_part(source: Source, tmp_path: Path) -> None:
+    forgetful = InTurn(order=lambda shards: shards[:-1])
+    with pytest.raises(BatchError, match=r"nothing was heard of 1 parts, part-00003\.parquet first; run it again"):
+        attempt(source, tmp_path / "out", engine=forgetful)
+    assert not is_complete(Place(str(tmp_path / "out")))
+
+
 def test_a_folder_that_cannot_be_is_said_as_it_is(source: Source, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=f"{tmp_path}/file/out"):

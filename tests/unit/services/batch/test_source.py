@@ -19,12 +19,22 @@ from hypothesis import strategies as st
 from services.batch import source as module
 from services.batch.errors import InputError
 from services.batch.place import Place
-from services.batch.source import Found, Shard, digest_of, kind_of, open_parquet, read_shard, read_source
+from services.batch.source import (
+    Found,
+    Shard,
+    ShardReader,
+    digest_of,
+    kind_of,
+    open_parquet,
+    read_shard,
+    read_source,
+)
 from tests.support.batches import base_of, source_in, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from random import Random
 
     from services.batch.source import Source
 
@@ -97,7 +107,35 @@ def test_no_more_is_decoded_than_a_slice_needs(tmp_path: Path) -> None:
 
     with patch.object(module, "READ_ROWS", 5), patch.object(pq, "ParquetFile", Counted):
         read_shard(source.shards[1], ["frequency"])
-    assert sum(read) == 20
+        assert sum(read) == 20
+        read.clear()
+        with ShardReader(["frequency"]) as reader:
+            for shard in source.shards[3:]:
+                reader.read(shard)
+    # Shards in a row share what is decoded, and what lies before the first of them.
+    assert sum(read) == 100
+
+
+@given(
+    groups=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    shard_rows=st.integers(1, 9),
+    read_rows=st.integers(1, 7),
+    order=st.randoms(use_true_random=False),
+)
+def test_shards_may_be_read_in_any_order(
+    scratch: Path, groups: list[int], shard_rows: int, read_rows: int, order: Random
+) -> None:
+    path, row = scratch / "any.parquet", 0
+    with pq.ParquetWriter(path, pa.schema({"customer_id": pa.int64()})) as writer:
+        for rows in groups:
+            writer.write_table(pa.table({"customer_id": pa.array(range(row, row + rows), pa.int64())}))
+            row += rows
+    shards = source_in([path], shard_rows).shards
+    asked = order.choices(shards, k=2 * len(shards))
+    with patch.object(module, "READ_ROWS", read_rows), ShardReader(["customer_id"]) as reader:
+        for shard in asked:
+            first = shard.slices[0].first_row
+            assert reader.read(shard).column(0).to_pylist() == list(range(first, first + shard.rows))
 
 
 def test_columns_are_read_by_name_and_in_the_order_asked_for(tmp_path: Path) -> None:
