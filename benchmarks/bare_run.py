@@ -1,6 +1,6 @@
-"""The floor of batch scoring: ONNX Runtime alone, over the rows and with the settings of the server.
+"""The floor of batch scoring: ONNX Runtime alone, over rows in memory and with the settings of the suite.
 
-python -m benchmarks.bare_run BUNDLES RUNS        prints runs per second
+python -m benchmarks.bare_run BUNDLES RUNS [ROWS]        prints runs per second
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ ROWS, FEATURES = 1000, 24
 
 
 def main() -> None:
-    bundles, runs = Path(sys.argv[1]), int(sys.argv[2])
+    bundles, runs, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else ROWS
     release = read_release(bundles, "churn")
     assert release is not None
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     path = bundle_folder(bundles, "churn", release.digest) / MODEL_FILE
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    rows = np.random.default_rng(5).normal(size=(ROWS, FEATURES)).clip(-9, 9).astype(np.float32)
+    rows = np.random.default_rng(5).normal(size=(count, FEATURES)).clip(-9, 9).astype(np.float32)
     session.run(None, {"numeric": rows})
     started = time.perf_counter()
     for _ in range(runs):

@@ -22,20 +22,20 @@ import pyarrow.parquet as pq
 
 from benchmarks.harness import Figure
 from benchmarks.model import SCHEMA, customers, release_benchmark_model
-from benchmarks.serving import SERVING_PYTHON, spread
+from benchmarks.serving import ROOT, SERVING_PYTHON, environment, spread
+from services.batch.scorers import BUNDLE_ROWS
 from tests.support.server import SUPERVISOR, running
 
 CORES = len(os.sched_getaffinity(0))
 REGULARS = Path(sys.executable).with_name("regulars")
+SPARK_PYTHON = ROOT / ".venv-spark" / "bin" / "python"
 
 FILE_ROWS = 1_000_000
-FILES, COMPARED, STREAMED = 10, 5, 1
-"""Files of the largest base, of the one that is compared with the floor, and of the one that goes through a server."""
+FILES, COMPARED, STREAMED, SPARKED = 10, 5, 1, 2
+"""Files of the largest base, and of those that are compared with the floor, go through a server, and on Spark."""
 
 ROUNDS = 2
 FLOOR_ROWS = 2_000_000
-RUN_ROWS = 1_000
-"""Of one run of the graph in the floor."""
 
 LOOK_SECONDS = 0.1
 
@@ -50,6 +50,7 @@ def measure() -> list[Figure]:
             *against_the_floor(bundles, files, folder),
             *memory(bundles, files, folder),
             *streamed(bundles, files, folder),
+            *on_spark(bundles, files, folder),
         ]
 
 
@@ -107,6 +108,23 @@ def streamed(bundles: Path, files: list[Path], folder: Path) -> list[Figure]:
     ]
 
 
+def on_spark(bundles: Path, files: list[Path], folder: Path) -> list[Figure]:
+    """A session of this machine, its start included; nothing where `./dev test-spark` has not installed it."""
+    if not SPARK_PYTHON.exists():
+        return []
+    rows = SPARKED * FILE_ROWS
+    here, there = [], []
+    for number in range(ROUNDS):
+        here.append(rows / seconds_of(score(bundles, files[:SPARKED], folder / f"local{number}")))
+        command = score(bundles, files[:SPARKED], folder / f"spark{number}", "--engine=spark")
+        there.append(rows / seconds_of([str(SPARK_PYTHON), "-m", "cli.main", *command[1:]]))
+    ratio = statistics.median(one / other for one, other in zip(there, here, strict=True))
+    return [
+        Figure(f"{rows:,} customers on Spark", statistics.median(there), "rows/s", note=spread(there)),
+        Figure("on Spark / in processes of its own", ratio, "ratio", note="local[*], its start included"),
+    ]
+
+
 def score(bundles: Path | None, files: list[Path], output: Path, *options: str) -> list[str]:
     shutil.rmtree(output, ignore_errors=True)
     where = [f"--bundles={bundles}"] if bundles else []
@@ -115,16 +133,17 @@ def score(bundles: Path | None, files: list[Path], output: Path, *options: str) 
 
 def seconds_of(command: list[str]) -> float:
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    subprocess.run(command, check=True, stdout=quiet, stderr=quiet, cwd=ROOT, env=environment())
     return time.perf_counter() - started
 
 
 def floor(bundles: Path) -> float:
-    """Rows a second of a process for each core, all at once."""
-    runs = FLOOR_ROWS // RUN_ROWS // CORES
-    command = [sys.executable, "-m", "benchmarks.bare_run", str(bundles), str(runs)]
+    """Rows a second of a process for each core, all at once, in runs as long as those of a job."""
+    runs = FLOOR_ROWS // BUNDLE_ROWS // CORES
+    command = [sys.executable, "-m", "benchmarks.bare_run", str(bundles), str(runs), str(BUNDLE_ROWS)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(CORES)]
-    return sum(RUN_ROWS * float(process.communicate()[0]) for process in processes)
+    return sum(BUNDLE_ROWS * float(process.communicate()[0]) for process in processes)
 
 
 def peak_mb(process: subprocess.Popen[bytes]) -> float:

@@ -101,7 +101,7 @@ def test_from_tables_to_a_rollback(business: Business) -> None:
         assert remote.column("customer_id").equals(pq.read_table(customers).column("customer_id"))
         assert set(remote.column("churn_status").to_pylist()) == {"OK", "INACTIVE"}
 
-        assert "version 2 is the candidate" in business("train", "all", "--as-of", "2024-05-01")
+        assert "version 2 is the candidate" in business("train", "churn", "--as-of", "2024-05-01")
         business("promote", "churn")
         business("sync", "churn@champion", "--to", bundles)
         eventually(lambda: client.get_model().model_version.version == "2", "version 2 to be served")
