@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import lightgbm as lgb
 import numpy as np
 
-from model_registry.bundle import Golden, Manifest, TrainingWindow, read_bundle, write_bundle
+from model_registry.bundle import MODEL_FILE, Golden, Manifest, TrainingWindow, read_bundle, write_bundle
 from model_registry.columns import Columns
-from model_registry.release import RELEASE_FILE, bundle_folder
+from model_registry.release import RELEASE_FILE, bundle_folder, read_release
 from model_registry.schema import QUANTILES, Band, Feature, Output, Schema
 from training.core.booster import with_float32_thresholds
 from training.core.classifier import Calibrated
@@ -47,14 +47,17 @@ def customers(rows: int, seed: int) -> Columns:
     return Columns(numeric, np.empty((rows, 0), object))
 
 
-def release_benchmark_model(bundles: Path) -> Bundle:
-    """Trains the model, writes its bundle and releases it in `bundles`."""
+def train_booster() -> lgb.Booster:
     train = customers(TRAINING_ROWS, seed=1).numeric
     generator = np.random.default_rng(2)
     label = (train[:, :6].sum(axis=1) + np.sin(train[:, 6] * 3) + generator.normal(size=len(train)) > 0).astype(int)
     parameters = {"objective": "binary", "num_leaves": LEAVES, "verbose": -1, "num_threads": 2, "seed": 3}
-    booster = lgb.train(parameters, lgb.Dataset(train, label), TREES)
-    calibrated = Calibrated(with_float32_thresholds(booster), 1.0, 0.0)
+    return lgb.train(parameters, lgb.Dataset(train, label), TREES)
+
+
+def release_benchmark_model(bundles: Path) -> Bundle:
+    """Trains the model, writes its bundle and releases it in `bundles`."""
+    calibrated = Calibrated(with_float32_thresholds(train_booster()), 1.0, 0.0)
     model = probability_graph(SCHEMA, {"churn_probability": calibrated})
     rows = customers(GOLDEN_ROWS, seed=4)
     golden = Golden(rows, {"churn_probability": calibrated.probabilities(rows.numeric).astype(np.float32)})
@@ -64,6 +67,13 @@ def release_benchmark_model(bundles: Path) -> Bundle:
     release = {"version": "1", "alias": "champion", "digest": digest}
     (bundles / "churn" / RELEASE_FILE).write_text(json.dumps(release))
     return read_bundle(bundle_folder(bundles, "churn", digest))
+
+
+def graph_in(bundles: Path) -> Path:
+    """The released model's graph."""
+    release = read_release(bundles, "churn")
+    assert release is not None
+    return bundle_folder(bundles, "churn", release.digest) / MODEL_FILE
 
 
 def _manifest() -> Manifest:

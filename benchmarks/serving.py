@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks.floor_server import FLOOR_METHOD
 from benchmarks.harness import Figure
-from benchmarks.model import SCHEMA, customers, release_benchmark_model
+from benchmarks.model import SCHEMA, customers, graph_in, release_benchmark_model
 from model_registry.servable import Servable
 from regulars.churn.v1 import churn_pb2
 from regulars.open_inference.v2 import open_inference_pb2
@@ -159,7 +159,7 @@ def tensor_request(rows: Columns) -> open_inference_pb2.ModelInferRequest:
 
 def bare_run(bundles: Path, runs: int) -> float:
     """Runs a second of the bare graph over the batch's rows, on the server's core, in the server's environment."""
-    command = [str(SERVING_PYTHON), "-m", "benchmarks.bare_run", str(bundles), str(runs)]
+    command = [str(SERVING_PYTHON), "-m", "benchmarks.bare_run", str(graph_in(bundles)), str(BATCH_ROWS), str(runs)]
     output = subprocess.run(
         pinned(SERVER_CORE, command), capture_output=True, text=True, check=True, env=environment(), cwd=ROOT
     )
