@@ -51,6 +51,7 @@ def spark_tables() -> Iterator[CustomerTables]:
             ("transactions", PROJECT.tables.transactions),
             ("products", PROJECT.tables.products),
             ("customers", PROJECT.tables.customers),
+            ("responses", PROJECT.tables.responses),
         )
         if source
     }

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from services.batch.shards import Task
     from services.batch.source import Source
 
-COUNT = 25_000
-SHARD_ROWS = 12_000
+COUNT = 45_100
+SHARD_ROWS = 22_000
 """Of the runs here: more than a model answers to at once, and the last shard is a small one."""
 
 assert BUNDLE_ROWS < SHARD_ROWS < COUNT
