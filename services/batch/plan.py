@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from model_registry.frame import FrameError, columns_from_arrow
 from services.batch.answers import CONSENT, agreeing
 from services.batch.errors import InputError
 from services.batch.rejected import ID
 from services.batch.run import Identity
 from services.batch.shards import FAULT, ROW, Task
+from services.batch.source import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pyarrow as pa
 
     from services.batch.place import Place
     from services.batch.scorers import Model
@@ -51,7 +52,9 @@ def plan(
     twice = [name for name in names if found.count(name) > 1]
     if twice:
         raise InputError(f"columns stand more than once in the input: {', '.join(twice)}; rename one of each")
-    _require_text_or_whole_numbers(source.schema.field(ID).type)
+    kind = source.schema.field(ID).type
+    if not is_id(kind):
+        raise InputError(f"{ID} must be text or whole numbers, is {kind}")
     agreeing(source.schema.empty_table())
     for model in models:
         _require_columns(source.schema, model)
@@ -72,10 +75,3 @@ def _require_columns(schema: pa.Schema, model: Model) -> None:
         columns_from_arrow(schema.empty_table(), model.schema)
     except FrameError as error:
         raise InputError(f"{model.name} cannot score the input: {error}") from error
-
-
-def _require_text_or_whole_numbers(kind: pa.DataType) -> None:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if not (text or pa.types.is_integer(kind)):
-        raise InputError(f"{ID} must be text or whole numbers, is {kind}")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from services.batch.errors import BatchError, InputError
 from services.batch.rejected import ID
-from services.batch.source import Found, kind_of, open_parquet
+from services.batch.source import Found, is_id, open_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,6 +80,6 @@ def _ids(file: Found) -> Iterator[pa.RecordBatch]:
 def _require_ids(file: Found, schema: pa.Schema) -> None:
     if ID not in schema.names:
         raise InputError(f"{file.origin} has no column {ID}; it has {', '.join(schema.names) or 'none'}")
-    kind = kind_of(schema.field(ID).type)
-    if not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+    kind = schema.field(ID).type
+    if not is_id(kind):
         raise InputError(f"{ID} of {file.origin} must be text or whole numbers, is {kind}")

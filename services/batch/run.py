@@ -71,8 +71,8 @@ class Identity:
 class Summary:
     """What a run came to; the counts are those of its `ShardReport`s, summed.
 
-    `bins` are of the outputs that were counted in every part: a server does not tell how. `seconds` and `scored_now`
-    are of this attempt: rows that an earlier one had scored were not scored again.
+    `bins` are of the outputs that were counted in every part: a server of an earlier release does not tell how.
+    `seconds` and `scored_now` are of this attempt: rows that an earlier one had scored were not scored again.
     """
 
     identity: Identity

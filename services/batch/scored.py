@@ -19,6 +19,7 @@ import fsspec
 import pyarrow as pa
 from duckdb import CaseExpression, CoalesceOperator, ColumnExpression, ConstantExpression, FunctionExpression
 
+from services.batch.answers import status_column
 from services.batch.errors import BatchError
 from services.batch.filters import Terms
 from services.batch.rejected import ID
@@ -36,9 +37,6 @@ VALUE_AT_RISK = "value_at_risk"
 
 FACTORS = ("churn_probability", "expected_value")
 """Of the value at risk."""
-
-STATUS = "_status"
-"""What a model's column of statuses is called, after its name."""
 
 MARK = "regulars.mark"
 """A column of queries, which no score and no feature is called."""
@@ -123,13 +121,13 @@ class Scores:
             for column, counts in folder.manifest["bands"].items():
                 values.setdefault(column, set()).update(counts)
             for model, counts in folder.manifest["statuses"].items():
-                values.setdefault(model + STATUS, set()).update(counts)
+                values.setdefault(status_column(model), set()).update(counts)
         kinds: dict[str, Kind] = {name: _kind(found) for name, found in self.types.items()}
         return Terms(kinds, {column: sorted(found) for column, found in values.items()})
 
     @property
     def statuses(self) -> list[str]:
-        return [model + STATUS for folder in self.folders for model in folder.manifest["models"]]
+        return [status_column(model) for folder in self.folders for model in folder.manifest["models"]]
 
     def column(self, name: str) -> str:
         found = self.terms.column(name)

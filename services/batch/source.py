@@ -161,6 +161,12 @@ def open_parquet(place: Place) -> Iterator[pq.ParquetFile]:
         yield parquet
 
 
+def is_id(column: pa.DataType) -> bool:
+    """Whether a column of this type can hold ids: text or whole numbers."""
+    kind = kind_of(column)
+    return bool(pa.types.is_string(kind) or pa.types.is_integer(kind))
+
+
 def kind_of(column: pa.DataType) -> pa.DataType:
     """A column's type, which is text in whatever way a file keeps texts."""
     kind = column.value_type if pa.types.is_dictionary(column) else column

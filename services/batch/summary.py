@@ -44,7 +44,7 @@ class OutputDrift:
 
 
 def drifts_of(models: Iterable[Model], bins: Mapping[str, Sequence[int]]) -> tuple[OutputDrift, ...]:
-    """The drift of every output of which there are frozen bins: a server tells none, an old bundle has none.
+    """The drift of every output of which there are frozen bins: those of an earlier release tell none.
 
     `bins` are the counts of scored customers by output; one that nobody has a score of has not drifted anywhere.
     """

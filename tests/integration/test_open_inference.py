@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -10,13 +10,9 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from model_registry.bundle import read_bundle
-from model_registry.release import bundle_folder
 from model_registry.schema import Status
-from model_registry.servable import Servable
 from regulars.open_inference.v2 import open_inference_pb2
 from regulars.open_inference.v2.open_inference_pb2_grpc import GRPCInferenceServiceStub
-from services.client import AnyClient, load_client
 from tests.support.bundles import (
     BREAKING,
     SAMPLES,
@@ -30,7 +26,8 @@ from tests.support.bundles import (
 from tests.support.calls import failure_of, predict_batch, table_of
 from tests.support.polling import PATIENCE_SECONDS, eventually
 from tests.support.scores import bits
-from tests.support.server import ServerProcess, running, server_of
+from tests.support.served import Served, serving
+from tests.support.server import ServerProcess, running
 from tests.support.tensors import answers_of, infer, inputs_of
 
 if TYPE_CHECKING:
@@ -54,26 +51,10 @@ SLICES_OF_A_LIFETIME = columns(*[(10, SLOW_ABOVE + 400_000, "web")] * MAX_ROWS)
 forms = pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
 
 
-class Served(NamedTuple):
-    """A model's server, its client, and the bundle that it serves."""
-
-    model: str
-    server: ServerProcess
-    client: AnyClient
-    servable: Servable
-
-
 @pytest.fixture(scope="module", params=SAMPLES)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    model: str = request.param
-    bundles = tmp_path_factory.mktemp("bundles")
-    release = SAMPLES[model].release(bundles, "7")
-    servable = Servable(read_bundle(bundle_folder(bundles, model, release.digest)))
-    with (
-        running(bundles, command=server_of(model)) as server,
-        load_client(model)(f"127.0.0.1:{server.port}") as client,
-    ):
-        yield Served(model, server, client, servable)
+    with serving(request.param, tmp_path_factory.mktemp("bundles")) as served:
+        yield served
 
 
 def ask(channel: grpc.Channel, request: ModelInferRequest, timeout: float = PATIENCE_SECONDS) -> ModelInferResponse:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from model_registry.bundle import read_bundle
-from model_registry.release import bundle_folder
-from model_registry.servable import Servable
 from regulars.scoring.v1 import scoring_pb2
-from services.client import AnyClient, CallError, load_client
+from services.client import CallError
 from tests.support.bundles import SAMPLES, SCHEMA, random_columns
 from tests.support.calls import features_of, table_of
 from tests.support.polling import PATIENCE_SECONDS
-from tests.support.server import ServerProcess, running, server_of
+from tests.support.served import Served, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,26 +27,10 @@ CUSTOMERS = 300
 EDGES = (0, 1, 8, 120, CUSTOMERS)
 
 
-class Served(NamedTuple):
-    """A model's server, its client, and the bundle that it serves."""
-
-    model: str
-    server: ServerProcess
-    client: AnyClient
-    servable: Servable
-
-
 @pytest.fixture(scope="module", params=SAMPLES)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    model: str = request.param
-    bundles = tmp_path_factory.mktemp("bundles")
-    release = SAMPLES[model].release(bundles, "7")
-    servable = Servable(read_bundle(bundle_folder(bundles, model, release.digest)))
-    with (
-        running(bundles, command=server_of(model)) as server,
-        load_client(model)(f"127.0.0.1:{server.port}") as client,
-    ):
-        yield Served(model, server, client, servable)
+    with serving(request.param, tmp_path_factory.mktemp("bundles")) as served:
+        yield served
 
 
 def customers() -> Columns:
