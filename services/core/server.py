@@ -65,6 +65,11 @@ AHEAD_BYTES = 256 * 1024
 HANDSHAKE_MILLISECONDS = 10_000
 """From a connection's beginning to its first HTTP/2 frame; gRPC gives two minutes to whoever says nothing."""
 
+REFUSING_SECONDS = 0.1
+"""Between the gate's closing and the connections': calls that are under way get our own answer. Once it closes
+connections, gRPC answers those that still come CANCELLED, which most callers do not make again. Callers with one
+connection would spend all their attempts on this server if it took longer."""
+
 LOOK_SECONDS = 0.02
 """How often a server that is to listen asks whether it may."""
 
@@ -149,6 +154,7 @@ class ModelServer:
         time.sleep(self._settings.drain_pause_seconds)
         self._gate.close()
         self._health.end_watches()
+        time.sleep(REFUSING_SECONDS)
         self._server.stop(self._settings.grace_seconds).wait()
         if self._probed:
             self._probed.stop(None).wait()

@@ -101,14 +101,14 @@ def test_calls_in_flight_finish_watches_end_and_the_process_exits_with_0(bundles
         assert failure_of(lambda: predict(channel, QUICK)).code == "UNAVAILABLE"
 
 
-def test_calls_that_come_while_it_drains_are_sent_elsewhere(bundles: Path) -> None:
+def test_calls_that_come_while_it_drains_are_unavailable(bundles: Path) -> None:
     with running(bundles) as server, server.channel() as channel, server.channel() as other:
         predict(other, QUICK)
         calls = SlowCalls([channel], 1)
         wait_until_in_flight(server, 1)
         server.terminate()
         server.wait_for("draining")
-        # By the server's own answer, by the end of its listening, or by gRPC in between: see BY_GRPC.
+        # By the server's own answer, or by the end of its listening.
         eventually(lambda: refused(other), "the first refusal")
         assert calls.answers == []
         calls.join()
@@ -123,7 +123,7 @@ def refused(channel: grpc.Channel) -> bool:
         failure = Failure(error)
     else:
         return False
-    assert failure.code in {"UNAVAILABLE", "CANCELLED"}
+    assert failure.code == "UNAVAILABLE"
     return True
 
 
