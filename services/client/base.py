@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import grpc
@@ -14,6 +15,7 @@ from services.client.errors import CallError
 from services.client.security import UNSECURED, Security
 from services.client.stream import Answer, TableStream
 from services.client.tables import customer
+from services.client.tracing import CallTracing, Metadata
 from services.methods import methods_of
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 2.0
 BATCH_DEADLINE_SECONDS = 30.0
+
+GET_MODEL = f"/{scoring_pb2.DESCRIPTOR.services_by_name['ModelService'].full_name}/GetModel"
 
 One = TypeVar("One")
 Batch = TypeVar("Batch")
@@ -48,6 +52,7 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
             SecurityError: the security cannot be had; also at a call, when its token cannot be read.
         """
         self._security = security
+        self._tracing = CallTracing(target)
         self._channel = open_channel(target, security)
         self._model = scoring_pb2_grpc.ModelServiceStub(self._channel)
         self._methods = methods_of(self.SERVICE)
@@ -71,7 +76,7 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
     def get_model(self, deadline: float = DEADLINE_SECONDS) -> scoring_pb2.GetModelResponse:
         """Describes the served model."""
         response: scoring_pb2.GetModelResponse = self._call(
-            self._model.GetModel, scoring_pb2.GetModelRequest(), deadline
+            GET_MODEL, self._model.GetModel, scoring_pb2.GetModelRequest(), deadline
         )
         return response
 
@@ -79,13 +84,15 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
         self, identifier: str, features: Mapping[str, float | str | None], deadline: float = DEADLINE_SECONDS
     ) -> One:
         """Scores one customer; `deadline` in seconds."""
-        request = self._methods.one.request(customer=customer(identifier, features))
-        response: One = self._call(self._one, request, deadline)
+        method = self._methods.one
+        request = method.request(customer=customer(identifier, features))
+        response: One = self._call(method.path, self._one, request, deadline)
         return response
 
     def batch_predict(self, customers: scoring_pb2.CustomerTable, deadline: float = BATCH_DEADLINE_SECONDS) -> Batch:
         """Scores a table, all or none; `deadline` in seconds."""
-        response: Batch = self._call(self._batch, self._methods.batch.request(customers=customers), deadline)
+        method = self._methods.batch
+        response: Batch = self._call(method.path, self._batch, method.request(customers=customers), deadline)
         return response
 
     def stream_predict(self, tables: Iterable[scoring_pb2.CustomerTable]) -> Iterator[Streamed]:
@@ -93,20 +100,24 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
 
         A stream that breaks is opened again and goes on after the last answer.
         """
-        request = self._methods.stream.request
-        stream: TableStream[Any, Streamed] = TableStream(
-            self._open_stream, lambda sequence, table: request(sequence=sequence, customers=table), tables
-        )
-        return stream.answers()
+        method = self._methods.stream
+        with self._tracing.call(method.path) as trace:
+            stream: TableStream[Any, Streamed] = TableStream(
+                partial(self._open_stream, trace),
+                lambda sequence, table: method.request(sequence=sequence, customers=table),
+                tables,
+            )
+            yield from stream.answers()
 
-    def _call(self, method: Callable[..., Any], request: object, deadline: float) -> Any:  # noqa: ANN401 - any method's response
-        try:
-            return method(request, timeout=deadline, metadata=self._security.metadata())
-        except grpc.RpcError as error:
-            raise CallError.from_rpc(error) from error
+    def _call(self, path: str, method: Callable[..., Any], request: object, deadline: float) -> Any:  # noqa: ANN401 - any method's response
+        with self._tracing.call(path) as trace:
+            try:
+                return method(request, timeout=deadline, metadata=self._security.metadata() + trace)
+            except grpc.RpcError as error:
+                raise CallError.from_rpc(error) from error
 
-    def _open_stream(self, requests: Iterator[Any]) -> Any:  # noqa: ANN401 - gRPC's call
-        return self._stream(requests, metadata=self._security.metadata())
+    def _open_stream(self, trace: Metadata, requests: Iterator[Any]) -> Any:  # noqa: ANN401 - gRPC's call
+        return self._stream(requests, metadata=self._security.metadata() + trace)
 
     @staticmethod
     @abstractmethod

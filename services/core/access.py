@@ -162,6 +162,14 @@ def read_grants(contents: bytes) -> tuple[Grant, ...]:
     return tuple(grants)
 
 
+def counted_grants(contents: bytes) -> tuple[Grant, ...]:
+    """The same for a server, which counts the calls of each name from 0 on: the first call is an increase."""
+    grants = read_grants(contents)
+    for one in grants:
+        TOKEN_CALLS.labels(one.name)
+    return grants
+
+
 def _read_line(number: int, words: list[str]) -> Grant:
     # Of what stands there, nothing is repeated: somebody may have put a token itself there.
     match words:

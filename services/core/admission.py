@@ -132,6 +132,7 @@ class Lane(CallThreads):
     def __init__(self, places: int, threads: int, gate: Gate, metrics: LaneMetrics) -> None:
         super().__init__(min(places, threads), thread_name_prefix=metrics.lane)
         self.gate = gate
+        self.name = metrics.lane
         self._size = places
         self._places = threading.BoundedSemaphore(places)
         self._appointments = Appointments()

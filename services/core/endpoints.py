@@ -18,12 +18,15 @@ import grpc
 from services.core.admission import admitted
 from services.core.errors import CANCELLED, MALFORMED, Refusal, as_refusal, check_alive, gone
 from services.core.metrics import MethodMetrics
+from services.core.tracing import current_trace
 from services.core.waiting import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from services.core.admission import Lane
+    from services.core.shadow import Mirror
+    from services.core.tracing import Tracer
     from services.core.waiting import Patience
 
 TABLE_METHODS = ("Batch", "ModelInfer")
@@ -56,12 +59,23 @@ class Lanes:
 class Endpoints:
     """Takes the place of the server where a servicer registers."""
 
-    def __init__(self, server: grpc.Server, lanes: Lanes, patience: Patience, *, idle_seconds: float) -> None:
-        """`idle_seconds` is how long a stream may stand still."""
+    def __init__(
+        self,
+        server: grpc.Server,
+        lanes: Lanes,
+        patience: Patience,
+        *,
+        idle_seconds: float,
+        tracer: Tracer | None = None,
+        mirror: Mirror | None = None,
+    ) -> None:
+        """`idle_seconds` is how long a stream may stand still; `mirror` copies calls of the unary methods."""
         self._server = server
         self._lanes = lanes
         self._patience = patience
         self._idle_seconds = idle_seconds
+        self._tracer = tracer
+        self._mirror = mirror
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Generated code registers twice; the second, `add_registered_method_handlers`, says all."""
@@ -76,11 +90,18 @@ class Endpoints:
     def _wrap(self, service: str, name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - untyped in gRPC
         if handler.request_streaming:
             stream = self._wrap_stream(handler, MethodMetrics("bidi_stream", service, name))
+            if self._tracer:
+                stream = self._tracer.stream(f"{service}/{name}", self._lanes.bulk.name, stream)
             # gRPC hands calls of the method to these threads.
             stream.experimental_thread_pool = self._lanes.bulk  # type: ignore[attr-defined]  # of a function
             return grpc.stream_stream_rpc_method_handler(stream)
         unary = self._wrap_unary(handler, MethodMetrics("unary", service, name))
-        unary.experimental_thread_pool = self._lanes.of(name)  # type: ignore[attr-defined]  # of a function
+        lane = self._lanes.of(name)
+        if self._mirror:
+            unary = self._mirror.tap(name, unary)
+        if self._tracer:
+            unary = self._tracer.unary(f"{service}/{name}", lane.name, unary)
+        unary.experimental_thread_pool = lane  # type: ignore[attr-defined]  # of a function
         # To gRPC, a stream of one: that it hands over on its headers. A unary call would take a thread and hold it
         # until its message came, and headers alone of as many calls as there are threads would stop the server.
         return grpc.stream_unary_rpc_method_handler(unary)
@@ -150,6 +171,9 @@ def _refuse(error: BaseException, context: grpc.ServicerContext, metrics: Method
     """
     # gRPC ends the wait for a message of a caller that has gone with an exception of its own.
     refusal = gone(context) or as_refusal(error)
+    trace = current_trace()
+    if trace:
+        trace.refuse(refusal.kind)
     metrics.finish(started, refusal.kind.code)
     refusal.abort(context)
 

@@ -22,6 +22,10 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 THREADS = 8
 """Checks that are answered at once, on each server."""
 
+LIVE = "live"
+"""Under this name a Check is answered SERVING for as long as the process answers. Liveness probes ask for it: to kill
+a server because it has no model yet, or because it drains, would help nobody."""
+
 UNKNOWN = "unknown"
 """Under this name all Watches of services that are not here are kept."""
 
@@ -59,6 +63,13 @@ class Health(HealthServicer):
         """What a Check of the whole server says."""
         whole = health_pb2.HealthCheckRequest()
         return self.Check(whole, None).status == SERVING  # type: ignore[arg-type]  # only for an unknown service
+
+    def Check(  # noqa: N802 - gRPC's name
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        if request.service == LIVE:
+            return health_pb2.HealthCheckResponse(status=SERVING)
+        return super().Check(request, context)
 
     def drain(self) -> None:
         """Says NOT_SERVING for good; later announcements have no effect."""

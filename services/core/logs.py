@@ -8,16 +8,23 @@ import sys
 import traceback
 from datetime import UTC, datetime
 
+from services.core.tracing import current_trace
+
 
 class JsonFormatter(logging.Formatter):
-    """Writes the message as `event` and whatever was given as `extra={"fields": {...}}` beside it."""
+    """Writes the message as `event` and whatever was given as `extra={"fields": {...}}` beside it.
+
+    Within a call that is traced, `trace_id` and `span_id` too.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        trace = current_trace()
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
+            **(trace.ids if trace else {}),
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:

@@ -236,7 +236,7 @@ class ModelManager:
 
     def _publish(self, served: Served, before: Served | None) -> None:
         if before is not None and _info_labels(before) != _info_labels(served):
-            forget_info(*_info_labels(before))
+            forget_info(MODEL_INFO, *_info_labels(before))
         MODEL_INFO.labels(*_info_labels(served)).set(1)
         SERVED_SINCE.labels(self._model).set_to_current_time()
         TRAINED.labels(self._model).set(unix_time(served.manifest.trained_at))

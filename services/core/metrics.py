@@ -61,8 +61,10 @@ def _gauge(
     return Gauge(name, meaning, labels, multiprocess_mode=mode)
 
 
-def _histogram(name: str, labels: tuple[str, ...], meaning: str, buckets: Sequence[float]) -> Histogram:
-    FAMILIES.append(Family(name, "histogram", labels, "seconds", "sum", meaning))
+def _histogram(
+    name: str, labels: tuple[str, ...], meaning: str, buckets: Sequence[float], unit: str = "seconds"
+) -> Histogram:
+    FAMILIES.append(Family(name, "histogram", labels, unit, "sum", meaning))
     return Histogram(name, meaning, labels, buckets=buckets)
 
 
@@ -78,6 +80,9 @@ STAGE_BUCKETS = (
 )
 """Seconds. Encoding one customer takes under ten microseconds, scoring a large table a tenth of a second; the queue
 goes from a tenth of a millisecond to whatever the callers make of it."""
+
+DIFFERENCE_BUCKETS = (0.0, 0.0001, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+"""Shares. The first holds what is equal to the bit; only values of opposite signs lie further apart than 1."""
 
 STAGES = ("queue", "decode", "run", "encode")
 
@@ -157,6 +162,38 @@ STALE = _gauge(
     "1 while the files of a setting have changed and cannot be read: what they said before stands.",
     over_workers="max",
 )
+SHADOW_CALLS = _counter(
+    "regulars_shadow_calls_total",
+    ("model", "grpc_method", "outcome", "grpc_code"),
+    "calls",
+    "Calls whose copies were for the shadow, by what became of them and by the shadow's status.",
+)
+SHADOW_CUSTOMERS = _counter(
+    "regulars_shadow_customers_total",
+    ("model", "scored_by"),
+    "customers",
+    "Customers of the calls compared, by which of the two servers scored them.",
+)
+SHADOW_DISAGREEMENTS = _counter(
+    "regulars_shadow_disagreements_total",
+    ("model", "field"),
+    "customers",
+    "Customers of whom the shadow says something else: of the status among all, else among those whom both scored.",
+)
+SHADOW_DIFFERENCE = _histogram(
+    "regulars_shadow_difference",
+    ("model", "field"),
+    "How far the shadow's numbers lie from the server's own, of the customers whom both scored.",
+    DIFFERENCE_BUCKETS,
+    unit="shares",
+)
+SHADOW_INFO = _gauge(
+    "regulars_shadow_info",
+    ("model", "version", "digest"),
+    "1",
+    "1 for the version that the shadow answered with last.",
+    over_workers="max",
+)
 CERTIFICATE_EXPIRY = _gauge(
     "regulars_certificate_expiry_seconds",
     (),
@@ -169,7 +206,8 @@ LABELS = {
     "grpc_type": "`unary` or `bidi_stream`",
     "grpc_service": "the service's full name in the proto",
     "grpc_method": "the method's name in the proto",
-    "grpc_code": "the status as Go spells it: `OK`, `InvalidArgument`, `DeadlineExceeded` …",
+    "grpc_code": "the status as Go spells it: `OK`, `InvalidArgument`, `DeadlineExceeded` …; empty of what was never "
+    "sent",
     "stage": "`queue`: from a call's arrival until work on it starts, which is waiting for a thread, for the "
     "interpreter and for the message, and parsing that; `decode`: customers into the model's columns, checked; `run`: "
     "the graph, and what is read off its scores; `encode`: scores into the answer",
@@ -185,7 +223,11 @@ LABELS = {
     "alias": "of the registry",
     "digest": "the first twelve digits of the bundle's",
     "trained_at": "RFC 3339",
-    "outcome": "`served` or `refused`",
+    "outcome": "of a swap `served` or `refused`; of a call for the shadow `compared`, `incomparable`: its answer is "
+    "none to the same question, `failed`: no answer, or `dropped`: never sent, because too many waited",
+    "scored_by": "`both`, `own`: this server alone, `shadow`: the shadow alone, or `neither`",
+    "field": "a field of the answer for one customer in the proto: `risk_band` …; of a category's, with its name: "
+    "`purchase_probability[GROCERY]`",
     "token": "a name in the file of tokens",
     "setting": "an environment variable that names files",
 }
@@ -282,9 +324,9 @@ def unix_time(text: str) -> float:
         return math.nan
 
 
-def forget_info(*labels: str) -> None:
-    """Takes back what `MODEL_INFO` said of a version."""
-    MODEL_INFO.labels(*labels).set(0)
+def forget_info(info: Gauge, *labels: str) -> None:
+    """Takes back what a gauge said of a version."""
+    info.labels(*labels).set(0)
     # The files of several workers keep what they have; there the 0 stays.
     if FOLDER_VARIABLE not in os.environ:
-        MODEL_INFO.remove(*labels)
+        info.remove(*labels)

@@ -30,6 +30,7 @@ class Scorer:
         served = self.manager.served()
         with stages.decode():
             columns = served.codec.decode_customer(customer)
+        stages.tell(served, 1)
         check_alive(context)
         with stages.run():
             score = served.servable.score_one(columns)
@@ -64,10 +65,12 @@ class Scorer:
             refusal = as_refusal(error)
             if refusal.kind in {CANCELLED, EXPIRED}:
                 raise
+            stages.refuse(refusal.kind)
             return refusal
 
     def score(self, served: Served, columns: Columns, context: grpc.ServicerContext, stages: CallStages) -> Scores:
         """Scores in slices, and stops at the next where the caller has gone or cannot be answered in time."""
+        stages.tell(served, len(columns))
         if len(columns) == 1:
             return self._score_alone(served, columns, context, stages)
         with stages.run():

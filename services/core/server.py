@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY, start_http_server
 
 from regulars.scoring.v1 import scoring_pb2, scoring_pb2_grpc
 from services.core import logs
-from services.core.access import Doorkeeper, Role, read_grants
+from services.core.access import Doorkeeper, Role, counted_grants
 from services.core.admission import Gate, Lane
 from services.core.endpoints import Endpoints, Lanes
 from services.core.followed import Followed, Follower
@@ -30,8 +30,10 @@ from services.core.scorer import Scorer
 from services.core.service import load_service
 from services.core.servicer import Servicer
 from services.core.settings import SettingsError, is_loopback
+from services.core.shadow import Link, Mirror, shadow_credentials
 from services.core.stop_signal import StopSignal
 from services.core.tls import ServerTls
+from services.core.tracing import is_on, start_tracer
 from services.core.waiting import Patience
 from services.core.worker_metrics import FOLDER_VARIABLE
 
@@ -70,6 +72,10 @@ REFUSING_SECONDS = 0.1
 connections, gRPC answers those that still come CANCELLED, which most callers do not make again. Callers with one
 connection would spend all their attempts on this server if it took longer."""
 
+SPANS_SECONDS = 3.0
+"""What a collector may take for the last spans, within the grace: a server that drains does not wait for one that
+hangs."""
+
 LOOK_SECONDS = 0.02
 """How often a server that is to listen asks whether it may."""
 
@@ -93,8 +99,8 @@ class ModelServer:
             answers=service.Answers,
             on_available=self._health.announce_serving,
         )
-        tls, tokens = _tls(settings), _tokens(settings)
-        self._follower = Follower([files.look for files in (tls, tokens) if files], settings.poll_seconds)
+        tls, tokens, shadow = _tls(settings), _tokens(settings), shadow_credentials(settings)
+        self._follower = Follower([files.look for files in (tls, tokens, shadow) if files], settings.poll_seconds)
         # Its own threads take what no method takes; every lane brings its own.
         self._server = grpc.server(
             ThreadPoolExecutor(1), interceptors=_doorkeepers(tokens, services), options=_channel_options(settings)
@@ -102,9 +108,12 @@ class ModelServer:
         self._patience = Patience()
         endpoint = partial(Endpoints, self._server, patience=self._patience, idle_seconds=settings.idle_seconds)
         self._lanes = _lanes(settings, self._gate)
-        endpoints = endpoint(self._lanes)
+        self._tracer = start_tracer(model)
+        endpoints = endpoint(self._lanes, tracer=self._tracer)
         scorer = Scorer(self._manager)
-        Servicer(service.SERVICE, scorer).register(endpoints)
+        self._mirror = _mirror(model, service.SERVICE, settings, shadow)
+        scoring = endpoint(self._lanes, tracer=self._tracer, mirror=self._mirror) if self._mirror else endpoints
+        Servicer(service.SERVICE, scorer).register(scoring)
         limits = scoring_pb2.Limits(max_rows=settings.max_rows, max_message_bytes=settings.max_message_bytes)
         scoring_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self._manager, limits), endpoints)  # type: ignore[arg-type]  # Endpoints takes the server's place
         # A lane of their own, and a gate that stays open: load refuses no probe, and draining is what they tell.
@@ -142,6 +151,8 @@ class ModelServer:
         """
         port = _bind(self._server, self._settings, "port", self._credentials)
         self._patience.start()
+        if self._mirror:
+            self._mirror.start()
         self._server.start()
         if self._settings.health_port:
             self._probed = _health_server(self._health, self._settings)
@@ -150,23 +161,31 @@ class ModelServer:
 
     def drain(self) -> None:
         """NOT_SERVING, a pause for endpoints to learn it, Watches ended, new calls refused, the others finished."""
+        if self._mirror:
+            self._mirror.stop()
         self._health.drain()
         time.sleep(self._settings.drain_pause_seconds)
         self._gate.close()
         self._health.end_watches()
         time.sleep(REFUSING_SECONDS)
+        deadline = time.monotonic() + self._settings.grace_seconds
         self._server.stop(self._settings.grace_seconds).wait()
         if self._probed:
             self._probed.stop(None).wait()
+        if self._tracer:
+            self._tracer.stop(min(SPANS_SECONDS, deadline - time.monotonic()))
 
     def close(self) -> bool:
         """Follows nothing any more; False where something holds that up for too long.
 
-        That is a bundle that is being loaded, or a call that was given up and has not come to the end of its slice.
+        That is a bundle that is being loaded, or a call that was given up and has not come to the end of its slice, or
+        one to a shadow.
         """
         self._patience.stop()
         self._follower.stop()
         left = self._lanes.are_left_within(LEAVING_SECONDS)
+        if self._mirror:
+            left &= self._mirror.is_left_within(LEAVING_SECONDS)
         return self._manager.stop() and left
 
 
@@ -231,13 +250,15 @@ def open_metrics_page(settings: Settings, registry: CollectorRegistry) -> int:
 
 
 def check_files(settings: Settings) -> None:
-    """Reads the certificates and the tokens once.
+    """Reads the certificates and the tokens once, and whether tracing can be had.
 
     Raises:
         SettingsError: they cannot be used.
     """
     _tls(settings)
     _tokens(settings)
+    shadow_credentials(settings)
+    is_on()
 
 
 def _security_of(settings: Settings) -> str:
@@ -264,7 +285,20 @@ def _tls(settings: Settings) -> ServerTls | None:
 def _tokens(settings: Settings) -> Followed[tuple[Grant, ...]] | None:
     if settings.tokens is None:
         return None
-    return Followed("REGULARS_TOKENS", [settings.tokens], lambda contents: read_grants(contents[0]))
+    return Followed("REGULARS_TOKENS", [settings.tokens], lambda contents: counted_grants(contents[0]))
+
+
+def _mirror(
+    model: str, service: str, settings: Settings, credentials: Followed[grpc.ChannelCredentials] | None
+) -> Mirror | None:
+    if settings.shadow is None:
+        return None
+    # What this server sends in clear text although its callers speak TLS, somebody should know.
+    level = logging.WARNING if settings.tls_certificate and credentials is None else logging.INFO
+    fields = {"shadow": settings.shadow, "share": settings.shadow_share}
+    _log.log(level, "mirroring", extra={"fields": {**fields, "security": "TLS" if credentials else "clear text"}})
+    link = Link(settings.shadow, credentials, settings.max_message_bytes)
+    return Mirror(model, service, link, settings.shadow_share)
 
 
 def _doorkeepers(tokens: Followed[tuple[Grant, ...]] | None, services: Iterable[str]) -> list[grpc.ServerInterceptor]:

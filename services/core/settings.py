@@ -17,6 +17,7 @@ LAST_PORT = 65_535
 LARGEST_MESSAGE = 2**31 - 1
 """What gRPC can count to."""
 A_DAY = 86_400.0
+DEFAULT_SHADOW_SHARE = 0.1
 
 
 class SettingsError(Exception):
@@ -30,10 +31,13 @@ def _setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    kind: type | None = None,
 ) -> Any:  # noqa: ANN401 - a field of any type
+    """Without `kind`, what is absent by default is a file; anything else is of its default's type."""
+    kind = kind or (Path if default is None or isinstance(default, Path) else type(default))
     return field(
         default=default,
-        metadata={"meaning": meaning, "minimum": minimum, "maximum": maximum, "choices": choices},
+        metadata={"meaning": meaning, "minimum": minimum, "maximum": maximum, "choices": choices, "kind": kind},
     )
 
 
@@ -73,6 +77,16 @@ class Settings:
         0.0, "wait between NOT_SERVING and refusing calls, for endpoints to learn", 0, A_DAY
     )
     grace_seconds: float = _setting(30.0, "time for calls in flight to finish on SIGTERM", 0, A_DAY)
+    shadow: str | None = _setting(
+        None,
+        "address of a server that gets copies of calls, e.g. dns:///churn-shadow:50051; its answers are compared and "
+        "never returned",
+        kind=str,
+    )
+    shadow_share: float = _setting(DEFAULT_SHADOW_SHARE, "share of the calls that the shadow gets", 0, 1)
+    shadow_ca: Path | None = _setting(
+        None, "authorities of the shadow's certificate, PEM; without them, clear text; the server shows its own to it"
+    )
     log_level: str = _setting(
         "INFO",
         "DEBUG, INFO, WARNING or ERROR; DEBUG adds a line per call",
@@ -80,7 +94,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        """Refuses what would be less secure than it looks.
+        """Refuses what would be less secure than it looks, or do nothing.
 
         Raises:
             SettingsError: settings that do not go together.
@@ -96,6 +110,8 @@ class Settings:
             )
         if self.health_port and self.health_port == self.port:
             raise SettingsError("REGULARS_HEALTH_PORT must be another port than REGULARS_PORT")
+        if self.shadow is None and (self.shadow_ca is not None or self.shadow_share != DEFAULT_SHADOW_SHARE):
+            raise SettingsError("REGULARS_SHADOW_CA and REGULARS_SHADOW_SHARE need REGULARS_SHADOW beside them")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -139,10 +155,10 @@ def _shown(default: object) -> str:
 
 
 def _parse(name: str, entry: Any, text: str) -> Any:  # noqa: ANN401 - a dataclass field and its value
-    # What is absent by default is a file.
-    convert = Path if entry.default is None or isinstance(entry.default, Path) else type(entry.default)
-    if convert is Path and not text:
-        raise SettingsError(f"{name} is empty; name a file or folder, or leave it out")
+    convert = entry.metadata["kind"]
+    if not text and (convert is Path or entry.default is None):
+        what = "a file or folder" if convert is Path else "an address"
+        raise SettingsError(f"{name} is empty; name {what}, or leave it out")
     try:
         value = convert(text)
     except ValueError:

@@ -10,20 +10,33 @@ from typing import TYPE_CHECKING
 
 from services.core.call_threads import arrival
 from services.core.metrics import STAGE, STAGES
+from services.core.tracing import current_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from services.core.errors import Kind
+    from services.core.manager import Served
+
+
+def _untold(*_what: object) -> None:
+    """For calls that nobody traces."""
+
 
 @dataclass(frozen=True)
 class CallStages:
-    """What times one call: `with stages.run(): …`; and `start`, for what it waited before."""
+    """What times one call: `with stages.run(): …`; and `start`, for what it waited before.
+
+    `tell` is told which version answers how many customers, `refuse` why a table of a stream is refused.
+    """
 
     start: Callable[[], None]
     decode: Callable[[], AbstractContextManager[object]]
     run: Callable[[], AbstractContextManager[object]]
     encode: Callable[[], AbstractContextManager[object]]
+    tell: Callable[[Served, int], None] = _untold
+    refuse: Callable[[Kind], None] = _untold
 
 
 _NOTHING = nullcontext()
@@ -48,4 +61,6 @@ class StageMetrics:
         self._turns = cycle([timed] + [UNTIMED] * (every - 1))
 
     def of_call(self) -> CallStages:
-        return next(self._turns)
+        stages, trace = next(self._turns), current_trace()
+        # A traced call tells of all its stages, whosever turn it is.
+        return stages if trace is None else trace.stages(stages)

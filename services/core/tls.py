@@ -103,7 +103,7 @@ class ServerTls:
             # The files were what was checked, not these contents.
             raise DamagedError("the files changed while they were read")
         for authority in authorities:
-            _check_authorities(authority)
+            check_authorities("REGULARS_TLS_CLIENT_CA", authority)
         configuration = grpc.ssl_server_certificate_configuration([(key, certificate)], *authorities)
         return Identity(configuration, expires)
 
@@ -118,11 +118,12 @@ def _check_pair(certificate: Path, key: Path) -> None:
         raise DamagedError("REGULARS_TLS_KEY holds no private key without a password, in PEM") from error
 
 
-def _check_authorities(pem: bytes) -> None:
+def check_authorities(setting: str, pem: bytes) -> None:
+    """Raises DamagedError unless the file of the setting holds certificates."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem.decode("ascii", "replace"))
     except (ssl.SSLError, ValueError) as error:
-        raise DamagedError("REGULARS_TLS_CLIENT_CA holds no certificate in PEM") from error
+        raise DamagedError(f"{setting} holds no certificate in PEM") from error
 
 
 def _check_chain(pem: bytes) -> dt.datetime:

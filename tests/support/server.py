@@ -122,7 +122,9 @@ def running(
     **settings: object,
 ) -> Iterator[ServerProcess]:
     """A server over `bundles`; `settings` by their names in `Settings`. Killed at the end if it still runs."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("REGULARS_", "PYTHON"))}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("REGULARS_", "PYTHON", "OTEL_"))
+    }
     given = {"bundles": bundles, "poll_seconds": 0.02, "grace_seconds": PATIENCE_SECONDS, **settings}
     process = subprocess.Popen(
         [python, *command],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY, generate_latest
 
 from services.core import access
-from services.core.access import Doorkeeper, Grant, Role, grant, new_token, read_grants
+from services.core.access import Doorkeeper, Grant, Role, counted_grants, grant, new_token, read_grants
 from services.core.followed import DamagedError
 
 if TYPE_CHECKING:
@@ -183,6 +183,14 @@ def test_calls_are_counted_by_the_name_of_their_token() -> None:
     verdict(SCORE, bearing(TOKENS["crm"]))
     verdict(REFLECTION, bearing(TOKENS["crm"]))
     assert calls("crm") == before + 1
+
+
+def test_calls_of_a_token_stand_at_zero_from_the_reading_of_its_file_on() -> None:
+    labels = {"token": "not-called-yet"}
+    assert REGISTRY.get_sample_value("regulars_token_calls_total", labels) is None
+    (read,) = counted_grants(grant("not-called-yet", Role.SCORE, new_token()).line().encode())
+    assert read.name == "not-called-yet"
+    assert REGISTRY.get_sample_value("regulars_token_calls_total", labels) == 0
 
 
 def test_a_token_is_known_by_its_prefix_and_has_256_bits() -> None:

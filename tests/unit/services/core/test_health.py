@@ -7,7 +7,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.core.health import NOT_SERVING, SERVING, UNKNOWN, Health
+from services.core.health import LIVE, NOT_SERVING, SERVING, UNKNOWN, Health
 from tests.support.polling import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ def test_nothing_serves_before_it_is_announced(served: HealthServer, service: st
     assert served.check(service) == NOT_SERVING
     served.health.announce_serving()
     assert served.check(service) == SERVING
+
+
+def test_a_server_is_live_without_a_model_and_while_it_drains(served: HealthServer) -> None:
+    assert served.check(LIVE) == SERVING
+    served.health.announce_serving()
+    served.health.drain()
+    assert (served.check(LIVE), served.check("")) == (SERVING, NOT_SERVING)
 
 
 def test_a_service_that_is_not_here_is_not_found(served: HealthServer) -> None:

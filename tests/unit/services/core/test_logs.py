@@ -3,10 +3,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pytest
 
 from services.core import logs
+from services.core.tracing import handle_with
+
+if TYPE_CHECKING:
+    from services.core.tracing import CallTrace
 
 
 def record(*, fields: dict[str, object] | None = None, error: BaseException | None = None) -> logging.LogRecord:
@@ -29,6 +34,24 @@ def test_a_line_is_one_json_object_with_its_fields_beside_the_event() -> None:
         "version": "7",
         "text": "two\nlines",
     }
+
+
+class Traced(NamedTuple):
+    """A call's trace, as far as logs see it."""
+
+    ids: dict[str, str]
+
+
+def test_a_line_within_a_traced_call_bears_its_ids() -> None:
+    ids = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
+    handle_with(cast("CallTrace", Traced(ids)))
+    try:
+        within = json.loads(logs.JsonFormatter().format(record()))
+    finally:
+        handle_with(None)
+    after = json.loads(logs.JsonFormatter().format(record()))
+    assert within == {**after, **ids, "time": within["time"]}
+    assert after.keys().isdisjoint(ids)
 
 
 def raised() -> ValueError:

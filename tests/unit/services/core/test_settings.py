@@ -48,6 +48,9 @@ def test_settings_survive_the_environment_of_a_worker() -> None:
         poll_seconds=0.1,
         drain_pause_seconds=1 / 3,
         grace_seconds=9.0,
+        shadow="dns:///churn-shadow:50051",
+        shadow_share=0.25,
+        shadow_ca=Path("/shadow/ca.crt"),
         log_level="ERROR",
     )
     assert all(getattr(settings, entry.name) != entry.default for entry in fields(Settings))
@@ -83,6 +86,11 @@ def test_settings_survive_the_environment_of_a_worker() -> None:
         ("CONNECTIONS", "0", "must be at least 1"),
         ("TOKENS", "", "is empty; name a file"),
         ("TLS_CERTIFICATE", "", "is empty; name a file"),
+        ("SHADOW", "", "is empty; name an address"),
+        ("SHADOW_CA", "", "is empty; name a file"),
+        ("SHADOW_SHARE", "1.5", "must be at most 1"),
+        ("SHADOW_SHARE", "-0.1", "must be at least 0"),
+        ("SHADOW_SHARE", "nan", "must be at least 0"),
         ("PORTS", "1", "is not a setting; there are REGULARS_BATCH_CALLS, .*REGULARS_PORT"),
         ("port", "1", "is not a setting"),
     ],
@@ -110,9 +118,11 @@ def test_the_reference_has_a_row_for_every_setting() -> None:
         ({"TOKENS": "t", "HOST": "::"}, "in clear text"),
         ({"TOKENS": "t", "HOST": "churn.internal"}, "in clear text"),
         ({"HEALTH_PORT": "50051", "PORT": "50051"}, "must be another port"),
+        ({"SHADOW_CA": "a"}, "need REGULARS_SHADOW beside them"),
+        ({"SHADOW_SHARE": "1"}, "need REGULARS_SHADOW beside them"),
     ],
 )
-def test_settings_that_are_less_secure_than_they_look_are_refused(given: dict[str, str], remedy: str) -> None:
+def test_settings_that_do_less_than_it_looks_are_refused(given: dict[str, str], remedy: str) -> None:
     with pytest.raises(SettingsError, match=remedy):
         Settings.from_environment({f"REGULARS_{name}": value for name, value in given.items()})
 
