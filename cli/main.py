@@ -21,6 +21,8 @@ EXIT_INTERRUPTED = 130
 
 PROJECT_FILE = Path("regulars.toml")
 
+LAST_PORT = 65_535
+
 # Packages of the extras. Which extra a command needs stands beside its grammar, unless a setting asks for one more.
 OPTIONAL_PACKAGES = frozenset(
     {
@@ -122,6 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument(
         "--allow-unaudited", action="store_true", help="release versions that have neither been promoted nor audited"
     )
+    sync.add_argument(
+        "--metrics-port", type=_port, metavar="P", help="with --watch: port of /metrics; 0 picks a free one"
+    )
+    sync.add_argument(
+        "--host", default="127.0.0.1", help="address of /metrics (default: 127.0.0.1); 0.0.0.0 for every interface"
+    )
     _with_registry(sync)
 
     _add_mlflow(commands)
@@ -134,6 +142,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=int, metavar="N", help="processes on the one port (default: 1)")
 
     up = _command(commands, "up", "up", "sync and serve every model that has a champion", "registry")
+    up.add_argument(
+        "--sync-metrics-port",
+        type=_port,
+        metavar="P",
+        help="port of /metrics of what follows the registry, on 127.0.0.1; 0 picks a free one",
+    )
     _with_project(up)
 
     _add_token(commands)
@@ -279,7 +293,12 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_mlflow(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     mlflow = _command(commands, "mlflow", "mlflow", "run an MLflow server for this project", "registry")
-    mlflow.add_argument("--backend", default="", metavar="URI", help="its database (default: the project's)")
+    mlflow.add_argument(
+        "--backend",
+        default="",
+        metavar="URI",
+        help="its database (default: $MLFLOW_BACKEND_STORE_URI, else the project's)",
+    )
     mlflow.add_argument(
         "--artifacts", default="", metavar="DIR", help="where it keeps files (default: beside the project's database)"
     )
@@ -397,6 +416,12 @@ def _share(text: str) -> float:
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to {LAST_PORT}")
     return int(text)
 
 

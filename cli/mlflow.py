@@ -34,6 +34,8 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
+BACKEND_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
+
 LOCAL = ("localhost", "127.0.0.1")
 POSTGRESQL = "postgresql://"
 
@@ -43,7 +45,7 @@ def mlflow(options: argparse.Namespace) -> int:
     project = load_project(options.project)
     if importlib.util.find_spec("mlflow") is None:
         raise ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
-    backend = options.backend or _database(project)
+    backend = options.backend or os.environ.get(BACKEND_VARIABLE) or _database(project)
     if backend.startswith(SQLITE):
         database_folder(backend).mkdir(parents=True, exist_ok=True)
     artifacts = options.artifacts or str(_artifacts(project, backend))
@@ -91,7 +93,7 @@ def _environment(options: argparse.Namespace, backend: str) -> dict[str, str]:
     # What a client writes into its request is the name, and a port unless it is the usual one.
     hosts = ",".join(form for name in (*LOCAL, *names) for form in (name, f"{name}:*")) if names else ""
     allowed = {"MLFLOW_SERVER_ALLOWED_HOSTS": hosts} if hosts else {}
-    return {**os.environ, **SETTINGS, **allowed, "MLFLOW_BACKEND_STORE_URI": backend}
+    return {**os.environ, **SETTINGS, **allowed, BACKEND_VARIABLE: backend}
 
 
 def _wait(server: subprocess.Popen[bytes], options: argparse.Namespace, stop: StopSignal) -> int:

@@ -13,6 +13,7 @@ from cli.console import Steps, err, out, table
 from cli.demands import allows_unaudited, demands_of
 from cli.errors import CommandError
 from cli.models import MODELS
+from cli.sync_page import show_metrics
 from cli.up import metrics_page
 from cli.waiting import metrics_pages, wait_until_served
 from features.project import load_project
@@ -23,6 +24,7 @@ from model_registry.promotion import promote as promote_version
 from model_registry.promotion import rollback as roll_back
 from model_registry.promotion import user
 from model_registry.sync import follow, sync_once
+from model_registry.sync_metrics import Following
 from services.core import logs
 from services.core.stop_signal import StopSignal
 
@@ -103,10 +105,17 @@ def sync(options: argparse.Namespace) -> int:
         raise CommandError(f"{options.target} is not MODEL@ALIAS; for example {MODELS[0]}@champion")
     if model not in MODELS:
         raise CommandError(f"there is no model {model}; there are {', '.join(MODELS)}")
+    if options.metrics_port is not None and not options.watch:
+        raise CommandError("--metrics-port shows how a follower fares, and a single sync is none; add --watch")
     allow_unaudited = options.allow_unaudited or _allows_unaudited(options)
     registry = _open(options)
     if options.watch:
-        return _watch(partial(follow, registry, model, alias, options.to, allow_unaudited=allow_unaudited))
+        following = Following(model, alias)
+        logs.configure("INFO")
+        if options.metrics_port is not None:
+            show_metrics(options.host, options.metrics_port, following)
+        arguments = (registry, model, alias, options.to)
+        return _watch(partial(follow, *arguments, allow_unaudited=allow_unaudited, following=following))
     release = sync_once(registry, model, alias, options.to, allow_unaudited=allow_unaudited)
     if release is None:
         out.print(f"{options.to} is up to date with {options.target}")
@@ -120,7 +129,6 @@ def _watch(follow_until: Callable[[Callable[[float], bool]], None]) -> int:
 
     What it leaves in the folder is swept by the next sync.
     """
-    logs.configure("INFO")
     stop, stopped = StopSignal(), threading.Event()
     follower = threading.Thread(target=follow_until, args=(stopped.wait,), daemon=True)
     follower.start()

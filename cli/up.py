@@ -12,12 +12,14 @@ from cli.console import err, out, table
 from cli.demands import allows_unaudited
 from cli.errors import CommandError
 from cli.models import MODELS
+from cli.sync_page import show_metrics
 from features.project import load_project
 from model_registry.bundle import BundleError
 from model_registry.mlflow_registry import MlflowRegistry
 from model_registry.registry import CHAMPION, RegistryError
 from model_registry.release import read_release
 from model_registry.sync import follow, sync_once
+from model_registry.sync_metrics import Following
 from services.core import logs
 from services.core.child import start_child
 from services.core.service import load_service
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 METRICS_PORT_OFFSET = 1000
 """Where a model's metrics are: its port plus this."""
 
+LOOPBACK = "127.0.0.1"
+
 LOOK_SECONDS = 0.5
 
 
@@ -47,17 +51,20 @@ def up(options: argparse.Namespace) -> int:
     if not ready:
         raise CommandError("no model has a champion yet; run 'regulars train all', then 'regulars promote MODEL'")
     logs.configure("INFO")
+    followings = [Following(model, CHAMPION) for model in ready]
+    if options.sync_metrics_port is not None:
+        show_metrics(LOOPBACK, options.sync_metrics_port, *followings)
     stop = StopSignal()
     stopped = threading.Event()
     followers = [
         threading.Thread(
             target=follow,
             args=(registry, model, CHAMPION, bundles, stopped.wait),
-            kwargs={"allow_unaudited": allow_unaudited},
+            kwargs={"allow_unaudited": allow_unaudited, "following": following},
             # A registry that hangs must not hold the end.
             daemon=True,
         )
-        for model in ready
+        for model, following in zip(ready, followings, strict=True)
     ]
     servers: dict[str, subprocess.Popen[bytes]] = {}
     try:

@@ -18,6 +18,7 @@ from model_registry.bundle import BundleError
 from model_registry.clearance import is_cleared
 from model_registry.registry import RegistryError
 from model_registry.release import Release, bundle_folder, is_intact, publish, read_release
+from model_registry.sync_metrics import Following
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,25 +86,31 @@ def follow(
     poll_seconds: float = POLL_SECONDS,
     *,
     allow_unaudited: bool = False,
+    following: Following | None = None,
 ) -> None:
     """Syncs until `wait(seconds)` returns True; a failure leaves the last release and is tried again.
 
-    A failure is logged when it begins and when its reason changes, not at every look, and so is its end.
+    A failure is logged when it begins and when its reason changes, not at every look, and so is its end. `following`
+    is told how it fares.
     """
+    following = following or Following(name, alias)
     said = ""
     while True:
         try:
             release = sync_once(registry, name, alias, bundles, allow_unaudited=allow_unaudited)
         except (RegistryError, BundleError, OSError) as error:
+            following.failed()
             if _essence(error) != said:
                 said = _essence(error)
                 _log.warning("sync of %s@%s failed, the last release stays: %s", name, alias, error)
         else:
+            following.succeeded()
             if said:
                 said = ""
                 _log.info("sync of %s@%s works again", name, alias)
             if release is not None:
                 _log.info("released %s version %s (%s)", name, release.version, release.digest[:12])
+        following.release = _current(bundles, name)
         if wait(poll_seconds * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter, no secret
             return
 

@@ -1,4 +1,4 @@
-"""What docs/metrics.md asks of Prometheus must be there to be asked."""
+"""What docs/metrics.md and docs/canary.md ask of Prometheus must be there to be asked."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import re
 import pytest
 
 from cli.reference import ROOT
+from model_registry.release import Release
+from model_registry.sync_metrics import Following, SyncMetrics
 from services.batch.publishing import Result
 from services.core.metrics import FAMILIES
 
 PAGE = (ROOT / "docs" / "metrics.md").read_text()
-QUERIES = re.findall(r"```promql\n(.*?)```", PAGE, re.DOTALL)
+CANARY = (ROOT / "docs" / "canary.md").read_text()
+QUERIES = re.findall(r"```promql\n(.*?)```", PAGE + CANARY, re.DOTALL)
 KNOWN_EVERYWHERE = {"instance", "le"}
 
 BATCH = {
@@ -20,7 +23,18 @@ BATCH = {
 }
 """Labels by metric of a batch run."""
 
-LABELS = {family.name: set(family.labels) for family in FAMILIES} | BATCH
+
+def _sync() -> dict[str, set[str]]:
+    following = Following("churn", "champion")
+    following.release = Release("1", "champion", "0" * 64)
+    families = SyncMetrics(following).collect()
+    return {sample.name: set(sample.labels) for family in families for sample in family.samples}
+
+
+SYNC = _sync()
+"""Labels by metric of a follower."""
+
+LABELS = {family.name: set(family.labels) for family in FAMILIES} | BATCH | SYNC
 
 
 def test_there_are_queries() -> None:
@@ -29,7 +43,7 @@ def test_there_are_queries() -> None:
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_query_asks_for_metrics_and_labels_that_there_are(query: str) -> None:
-    named = {name.removesuffix("_bucket") for name in re.findall(r"\b(?:regulars|grpc_server)_\w+", query)}
+    named = {re.sub("_(bucket|count)$", "", name) for name in re.findall(r"\b(?:regulars|grpc_server)_\w+", query)}
     assert named <= LABELS.keys()
     grouped = re.findall(r"(?:by|on|group_left) \(([^)]*)\)", query)
     labels = {label for group in grouped for label in re.findall(r"\w+", group)}
@@ -37,6 +51,7 @@ def test_a_query_asks_for_metrics_and_labels_that_there_are(query: str) -> None:
     assert labels <= KNOWN_EVERYWHERE.union(*(LABELS[name] for name in named))
 
 
-def test_the_metrics_of_batch_runs_are_all_told_with_their_labels() -> None:
-    told = re.findall(r"^\| `(regulars_batch_\w+)` \| (.*?) \|", PAGE, re.MULTILINE)
-    assert {name: set(re.findall(r"\w+", labels)) for name, labels in told} == BATCH
+@pytest.mark.parametrize(("prefix", "labels"), [("regulars_batch", BATCH), ("regulars_sync", SYNC)])
+def test_what_is_not_a_servers_is_all_told_with_its_labels(prefix: str, labels: dict[str, set[str]]) -> None:
+    told = re.findall(rf"^\| `({prefix}_\w+)` \| (.*?) \|", PAGE, re.MULTILINE)
+    assert {name: set(re.findall(r"\w+", names)) for name, names in told} == labels

@@ -50,6 +50,16 @@ def test_a_password_is_not_told_to_everybody_on_the_machine(project: Path) -> No
     assert backend == "postgresql+psycopg2://ann:s3cret@db/mlflow"
 
 
+def test_the_environment_may_name_the_database(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    tell = f"import os, pathlib; pathlib.Path(r'{told}').write_text(os.environ['{command.BACKEND_VARIABLE}'])"
+    monkeypatch.setattr(command, "_command", lambda options, artifacts: [sys.executable, "-c", tell])
+    monkeypatch.setenv(command.BACKEND_VARIABLE, SECRET)
+    with pytest.raises(CommandError, match="ended by itself"):
+        command.mlflow(options(project))
+    assert told.read_text() == SECRET.replace("postgresql:", "postgresql+psycopg2:")
+
+
 def test_a_driver_that_is_named_is_left_alone(project: Path) -> None:
     environment = command._environment(options(project), "postgresql+psycopg://db/mlflow")
     assert environment["MLFLOW_BACKEND_STORE_URI"] == "postgresql+psycopg://db/mlflow"

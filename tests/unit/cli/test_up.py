@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import urllib.request
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,8 @@ from cli.errors import CommandError
 from cli.models import MODELS
 from model_registry.registry import RegistryError
 from model_registry.release import Release
+
+OPTIONS = Namespace(project=Path("regulars.toml"), sync_metrics_port=None)
 
 
 class Ended:
@@ -40,7 +44,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(command, "load_project", lambda path: project)
     monkeypatch.setattr(command, "allows_unaudited", lambda project: False)
     monkeypatch.setattr(command, "sync_once", lambda *arguments, allow_unaudited: None)
-    monkeypatch.setattr(command, "follow", lambda *arguments, allow_unaudited: None)
+    monkeypatch.setattr(command, "follow", lambda *arguments, allow_unaudited, following: None)
     monkeypatch.setattr("services.core.logs.configure", lambda level: None)
     monkeypatch.setattr(command, "_start", start)
     return models
@@ -55,7 +59,7 @@ def test_models_without_a_champion_are_named_and_the_others_served(
     monkeypatch: pytest.MonkeyPatch, started: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_champions(monkeypatch, "churn", "cltv")
-    assert command.up(Namespace(project=Path("regulars.toml"))) == 1
+    assert command.up(OPTIONS) == 1
     assert started == ["churn", "cltv"]
     said = capsys.readouterr().out
     assert "without a champion, and not served: propensity, clustering" in said
@@ -68,7 +72,7 @@ def test_where_all_are_served_nobody_is_missed(
     monkeypatch: pytest.MonkeyPatch, started: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_champions(monkeypatch, *MODELS)
-    command.up(Namespace(project=Path("regulars.toml")))
+    command.up(OPTIONS)
     assert started == list(MODELS)
     assert "without a champion" not in capsys.readouterr().out
 
@@ -76,7 +80,7 @@ def test_where_all_are_served_nobody_is_missed(
 def test_without_any_champion_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, started: list[str]) -> None:
     with_champions(monkeypatch)
     with pytest.raises(CommandError, match="no model has a champion yet; run 'regulars train all'"):
-        command.up(Namespace(project=Path("regulars.toml")))
+        command.up(OPTIONS)
     assert started == []
 
 
@@ -90,7 +94,7 @@ def test_a_champion_that_is_refused_leaves_the_last_release_serving(
     with_champions(monkeypatch, "churn")
     monkeypatch.setattr(command, "sync_once", failing)
     monkeypatch.setattr(command, "read_release", lambda bundles, model: Release("1", "champion", "a" * 64))
-    command.up(Namespace(project=Path("regulars.toml")))
+    command.up(OPTIONS)
     assert started == ["churn"]
     assert "churn stays at version 1: version 2 of churn has passed no fairness audit" in capsys.readouterr().err
 
@@ -100,7 +104,7 @@ def test_where_nothing_was_ever_released_it_is_an_error(monkeypatch: pytest.Monk
     monkeypatch.setattr(command, "sync_once", failing)
     monkeypatch.setattr(command, "read_release", lambda bundles, model: None)
     with pytest.raises(RegistryError, match="no fairness audit"):
-        command.up(Namespace(project=Path("regulars.toml")))
+        command.up(OPTIONS)
     assert started == []
 
 
@@ -113,9 +117,23 @@ def test_where_the_registry_fails_what_was_released_before_is_served(
     monkeypatch.setattr(command, "MlflowRegistry", lambda uri, *, must_exist: SimpleNamespace(resolve=resolve))
     releases = {"churn": Release("1", "champion", "a" * 64)}
     monkeypatch.setattr(command, "read_release", lambda bundles, model: releases.get(model))
-    command.up(Namespace(project=Path("regulars.toml")))
+    command.up(OPTIONS)
     assert started == ["churn"]
     assert "serving what was released last: the registry does not answer" in capsys.readouterr().err
     releases.clear()
     with pytest.raises(RegistryError, match="does not answer"):
-        command.up(Namespace(project=Path("regulars.toml")))
+        command.up(OPTIONS)
+
+
+def test_the_followers_share_a_page_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, started: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with_champions(monkeypatch, "churn", "cltv")
+    with caplog.at_level(logging.INFO, "cli.sync_page"):
+        command.up(Namespace(project=Path("regulars.toml"), sync_metrics_port=0))
+    (record,) = caplog.records
+    with urllib.request.urlopen(f"http://127.0.0.1:{record.__dict__['fields']['metrics_port']}/metrics") as answer:
+        page = answer.read().decode()
+    assert [f'regulars_sync_failures_total{{alias="champion",model="{model}"}} 0.0' in page for model in MODELS] == [
+        model in {"churn", "cltv"} for model in MODELS
+    ]

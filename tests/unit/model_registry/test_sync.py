@@ -16,6 +16,7 @@ from model_registry.clearance import FAIL, INCONCLUSIVE, PASS, clearance_notes, 
 from model_registry.registry import RegistryError
 from model_registry.release import bundle_folder, is_intact, read_release
 from model_registry.sync import JITTER, FolderError, follow, sync_once
+from model_registry.sync_metrics import Following
 from tests.fakes.registry import FakeRegistry
 from tests.support.bundles import make_bundle
 
@@ -371,3 +372,28 @@ def test_waits_vary_around_the_poll_so_that_followers_do_not_ask_at_once(shop: S
     follow(shop.registry, "churn", "champion", shop.bundles, waits, poll_seconds=10)
     assert all(10 * (1 - JITTER) <= seconds <= 10 * (1 + JITTER) for seconds in waits.seconds)
     assert len(set(waits.seconds)) > 1
+
+
+def test_how_the_follower_fares_is_told_after_every_look(shop: Shop) -> None:
+    shop.sync()
+    told: list[tuple[float, int, str | None]] = []
+    times = iter([100.0, 200.0])
+    following = Following("churn", "champion", lambda: next(times))
+
+    def tell() -> None:
+        version = following.release.version if following.release else None
+        told.append((following.last_success, following.failures, version))
+
+    def down() -> None:
+        tell()
+        shop.registry.is_down = False
+
+    def up_to_date() -> None:
+        tell()
+        shop.registry.place("champion", "2")
+
+    shop.registry.is_down = True
+    follow(shop.registry, "churn", "champion", shop.bundles, Waits(down, up_to_date), following=following)
+    tell()
+    # What a follower before it has released is told even while the registry is down.
+    assert told == [(0.0, 1, "1"), (100.0, 1, "1"), (200.0, 1, "2")]
