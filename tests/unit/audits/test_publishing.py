@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
-import socket
-import subprocess
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -19,7 +16,8 @@ from audits.publishing import AUDITS, Result, drift_result, job_of, push, retire
 from model_registry.publishing import write_textfile
 from tests.support.drift import frozen_model, people, table_of
 from tests.support.gateway import Gateway
-from tests.support.polling import eventually
+from tests.support.polling import PATIENCE_SECONDS
+from tests.support.prometheus import pushgateway
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +31,6 @@ RESULT = Result(
     disparities={("churn_probability", "tpr_gap", "age", "65+"): 0.04},
     rows={("age", "65+"): 72},
 )
-PUSHGATEWAY = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
 
 
 def series(text: str) -> dict[str, dict[tuple[str, ...], float]]:
@@ -101,36 +98,20 @@ def test_every_audit_is_a_job_of_its_own() -> None:
     assert len({job_of(audit) for audit in AUDITS}) == len(AUDITS)
 
 
-@pytest.mark.skipif(PUSHGATEWAY is None, reason="needs prometheus-pushgateway on PATH (Debian: prometheus-pushgateway)")
-def test_a_real_pushgateway_takes_replaces_and_forgets() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    assert PUSHGATEWAY is not None
-    process = subprocess.Popen([PUSHGATEWAY, f"--web.listen-address={address}"], stderr=subprocess.DEVNULL)
+@pytest.mark.prometheus
+def test_a_real_pushgateway_takes_replaces_and_forgets(tmp_path: Path) -> None:
+    with pushgateway(tmp_path) as url:
 
-    def page() -> str | None:
-        try:
-            with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
-                text: str = answer.read().decode()
-        except OSError:
-            return None
-        return text
+        def ours() -> list[str]:
+            with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_SECONDS) as page:
+                lines: list[str] = page.read().decode().splitlines()
+            return [line for line in lines if line.startswith("regulars_") and 'model="churn"' in line]
 
-    def ours() -> list[str]:
-        lines = (page() or "").splitlines()
-        return [line for line in lines if line.startswith("regulars_") and 'model="churn"' in line]
-
-    try:
-        eventually(page, "the Pushgateway")
-        push(RESULT, address)
+        push(RESULT, url)
         drift = Result("drift", "churn", "STABLE", 1.5e9, 1.0, moved={"inputs": 3})
-        push(drift, address)
+        push(drift, url)
         assert any('job="regulars_audit_fairness"' in line and 'verdict="PASS"' in line for line in ours())
-        push(Result("drift", "churn", "DRIFTED", 1.6e9, 1.0), address)
+        push(Result("drift", "churn", "DRIFTED", 1.6e9, 1.0), url)
         assert not any("STABLE" in line or 'part="inputs"' in line for line in ours()), "the push before is replaced"
-        retire("churn", address)
+        retire("churn", url)
         assert ours() == []
-    finally:
-        process.terminate()
-        process.wait()
