@@ -23,6 +23,14 @@ class Figure:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Page:
+    """What a benchmark returns in place of figures: its section in its own shape, and what failed on the way."""
+
+    text: str
+    failures: tuple[str, ...] = ()
+
+
 def median_seconds(work: Callable[[], object], rounds: int = 5, warm_ups: int = 1) -> float:
     """Median wall time of `work` over `rounds`, after `warm_ups` uncounted calls."""
     for _ in range(warm_ups):
