@@ -36,14 +36,17 @@ class Postgres:
     def uri(self) -> str:
         return f"postgresql://{OWNER}@{HOST}:{self.port}/postgres"
 
+    def make(self) -> None:
+        """Makes the files of an empty database."""
+        self._run("initdb", "-D", str(self.folder / "data"), "-U", OWNER, "-A", "trust", "--no-sync").check_returncode()
+
     def start(self) -> None:
         """Returns once it answers."""
-        data, folder, port = str(self.folder / "data"), str(self.folder), str(self.port)
-        self._server = subprocess.Popen(
-            [str(self.programs / "postgres"), "-D", data, "-p", port, "-k", folder, "-h", HOST, "-F"], **self._quietly
+        words = ("-D", str(self.folder / "data"), "-p", str(self.port), "-k", str(self.folder), "-h", HOST, "-F")
+        self._server = subprocess.Popen(self._command("postgres", *words), **self._quietly)
+        eventually(
+            lambda: self._run("pg_isready", "-h", HOST, "-p", str(self.port)).returncode == 0, "PostgreSQL to answer"
         )
-        asked = [str(self.programs / "pg_isready"), "-h", HOST, "-p", port]
-        eventually(lambda: subprocess.run(asked, check=False, **self._quietly).returncode == 0, "PostgreSQL to answer")
 
     def stop(self) -> None:
         """The fast way, which does not wait for clients to leave; nothing where it does not run."""
@@ -52,16 +55,21 @@ class Postgres:
             self._server.wait(PATIENCE_SECONDS)
             self._server = None
 
-    def make(self) -> None:
-        """Makes the files of an empty database."""
-        initdb = [str(self.programs / "initdb"), "-D", str(self.folder / "data"), "-U", OWNER, "-A", "trust"]
-        subprocess.run([*initdb, "--no-sync"], check=True, **self._quietly)
+    def _run(self, program: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(self._command(program, *words), check=False, **self._quietly)
+
+    def _command(self, program: str, *words: str) -> list[str]:
+        command = [str(self.programs / program), *words]
+        owner = _user()
+        # By a program: for another user Python itself forks, and gRPC's handlers of forks run in the child.
+        change = ["setpriv", f"--reuid={owner}", f"--regid={owner}", "--init-groups"] if owner else []
+        return [*change, *command]
 
     @property
     def _quietly(self) -> dict[str, Any]:
         silent = subprocess.DEVNULL
         # A session of its own: Ctrl-C at a terminal is for whoever started it.
-        return {"user": _user(), "cwd": self.folder, "stdout": silent, "stderr": silent, "start_new_session": True}
+        return {"cwd": self.folder, "stdout": silent, "stderr": silent, "start_new_session": True}
 
 
 @contextmanager
