@@ -36,6 +36,7 @@ RUN case "$PART" in \
         serving) packages="" ;; \
         jobs) packages="libgomp1" ;; \
         jobs-spark) packages="libgomp1 openjdk-17-jre-headless procps" ;; \
+        *) echo "PART is serving, jobs or jobs-spark" >&2; exit 1 ;; \
     esac && \
     if [ -n "$packages" ]; then \
         apt-get update -q && \
