@@ -45,6 +45,8 @@ OPTIONAL_PACKAGES = frozenset(
     }
 )
 OWN_EXTRAS = {"ibis": "training", "psycopg2": "postgres", "py4j": "spark", "pyspark": "spark"}
+OPENMP = "libgomp.so.1"
+"""The one library of the system that no wheel brings; slim systems lack it."""
 OURS = frozenset({"audits", "cli", "features", "model_registry", "regulars", "services", "training"})
 
 
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return EXIT_USAGE
         if not isinstance(error, (CommandError, *expected_errors())):
             raise
-        _say(f"regulars {options.command}: {error}")
+        _say(f"regulars {options.command}: {error}{_remedy(error)}")
         return EXIT_FAILED
     return status
 
@@ -76,6 +78,11 @@ def _missing_package(error: BaseException | None) -> str:
             return "" if package in OURS else package
         error = error.__cause__
     return ""
+
+
+def _remedy(error: Exception) -> str:
+    """What the system's loader leaves out: who has the library that it misses."""
+    return "; LightGBM needs it: Debian has it in libgomp1, Fedora in libgomp" if OPENMP in str(error) else ""
 
 
 def _source(package: str, extra: str) -> str:

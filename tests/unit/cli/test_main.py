@@ -129,6 +129,7 @@ def test_a_mistake_is_a_usage_error(ran: list[str], words: str) -> None:
     [
         (CommandError("do this instead"), command.EXIT_FAILED, "regulars models: do this instead\n"),
         (PermissionError(13, "Permission denied", "file"), command.EXIT_FAILED, "Permission denied"),
+        (OSError("libgomp.so.1: cannot open shared object file"), command.EXIT_FAILED, "Debian has it in libgomp1"),
         (
             ModuleNotFoundError("No module named 'mlflow'", name="mlflow.tracking"),
             command.EXIT_USAGE,
