@@ -8,6 +8,7 @@ FROM ${BASE} AS builder
 ARG PART=serving
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
+RUN case "$PART" in serving|jobs|jobs-spark) ;; *) echo "PART is serving, jobs or jobs-spark" >&2; exit 1 ;; esac
 RUN python3 -m venv /build && python3 -m venv --without-pip /opt/regulars
 
 # Wheels alone, each known by its hash. Of PySpark there is only a source archive, likewise known by its hash; it is
@@ -36,7 +37,6 @@ RUN case "$PART" in \
         serving) packages="" ;; \
         jobs) packages="libgomp1" ;; \
         jobs-spark) packages="libgomp1 openjdk-17-jre-headless procps" ;; \
-        *) echo "PART is serving, jobs or jobs-spark" >&2; exit 1 ;; \
     esac && \
     if [ -n "$packages" ]; then \
         apt-get update -q && \

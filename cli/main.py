@@ -134,9 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument(
         "--metrics-port", type=_port, metavar="P", help="with --watch: port of /metrics; 0 picks a free one"
     )
-    sync.add_argument(
-        "--host", default="127.0.0.1", help="address of /metrics (default: 127.0.0.1); 0.0.0.0 for every interface"
-    )
+    sync.add_argument("--host", help="address of /metrics (default: 127.0.0.1); 0.0.0.0 for every interface")
     _with_registry(sync)
 
     _add_mlflow(commands)

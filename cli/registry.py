@@ -23,6 +23,7 @@ from model_registry.mlflow_registry import MlflowRegistry, without_password
 from model_registry.promotion import promote as promote_version
 from model_registry.promotion import rollback as roll_back
 from model_registry.promotion import user
+from model_registry.release import SHOWN_DIGITS
 from model_registry.sync import follow, sync_once
 from model_registry.sync_metrics import Following
 from services.core import logs
@@ -41,6 +42,8 @@ DECIDING = {"churn": "auc", "propensity": "auc", "cltv": "gini", "clustering": "
 
 
 LOOK_SECONDS = 0.5
+
+LOOPBACK = "127.0.0.1"
 
 NOT_SERVED = 3
 """Exit status: the aliases have moved, and a server has not followed in time."""
@@ -107,20 +110,22 @@ def sync(options: argparse.Namespace) -> int:
         raise CommandError(f"there is no model {model}; there are {', '.join(MODELS)}")
     if options.metrics_port is not None and not options.watch:
         raise CommandError("--metrics-port shows how a follower fares, and a single sync is none; add --watch")
+    if options.host is not None and options.metrics_port is None:
+        raise CommandError("--host is where /metrics listens; add --metrics-port")
     allow_unaudited = options.allow_unaudited or _allows_unaudited(options)
     registry = _open(options)
     if options.watch:
         following = Following(model, alias)
         logs.configure("INFO")
         if options.metrics_port is not None:
-            show_metrics(options.host, options.metrics_port, following)
+            show_metrics(options.host or LOOPBACK, options.metrics_port, following)
         arguments = (registry, model, alias, options.to)
         return _watch(partial(follow, *arguments, allow_unaudited=allow_unaudited, following=following))
     release = sync_once(registry, model, alias, options.to, allow_unaudited=allow_unaudited)
     if release is None:
         out.print(f"{options.to} is up to date with {options.target}")
     else:
-        out.print(f"{options.to} now holds {model} version {release.version} (bundle {release.digest[:12]})")
+        out.print(f"{options.to} now holds {model} version {release.version} (bundle {release.digest[:SHOWN_DIGITS]})")
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from cli.console import out, table
+from model_registry.release import SHOWN_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +65,7 @@ def _run(summary: Summary, output: Place) -> Iterator[tuple[str, str]]:
 def _statuses(summary: Summary) -> Iterator[tuple[str, ...]]:
     for model, statuses in summary.statuses.items():
         made = summary.identity.models[model]
-        named = model, f"{made['version']} ({made['digest'][:12]})"
+        named = model, f"{made['version']} ({made['digest'][:SHOWN_DIGITS]})"
         for status, count in statuses.items():
             yield *named, status.lower(), *_counted(count, statuses)
             named = "", ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.parser import text_string_to_metric_families
 
 from cli.errors import CommandError
+from model_registry.release import SHOWN_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from model_registry.registry import RegisteredVersion
 
 MODEL_INFO = "regulars_model_info"
-DIGEST_LENGTH = 12
-"""Servers show so much of a bundle's digest."""
 
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
@@ -80,7 +79,7 @@ def _state(page: str, version: RegisteredVersion) -> str:
         return "is no metrics page"
     if not served:
         return f"serves no {version.name} yet"
-    if served == {(version.version, version.digest[:DIGEST_LENGTH])}:
+    if served == {(version.version, version.digest[:SHOWN_DIGITS])}:
         return _wanted(version)
     others = sorted(number for number, digest in served if number != version.version)
     return f"serves version {' and '.join(others)}" if others else f"serves another bundle as version {version.version}"

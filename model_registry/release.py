@@ -18,6 +18,8 @@ from pathlib import Path
 from model_registry.bundle import BundleError, read_bundle, read_regular, why_unreadable
 
 RELEASE_FILE = "release.json"
+SHOWN_DIGITS = 12
+"""Of a bundle's digest, wherever people read it."""
 LARGEST_BYTES = 2**12
 """Of `release.json`. What is longer is cut off, and then says nothing readable."""
 

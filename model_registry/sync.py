@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from model_registry.bundle import BundleError
 from model_registry.clearance import is_cleared
 from model_registry.registry import RegistryError
-from model_registry.release import Release, bundle_folder, is_intact, publish, read_release
+from model_registry.release import SHOWN_DIGITS, Release, bundle_folder, is_intact, publish, read_release
 from model_registry.sync_metrics import Following
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def follow(
                 said = ""
                 _log.info("sync of %s@%s works again", name, alias)
             if release is not None:
-                _log.info("released %s version %s (%s)", name, release.version, release.digest[:12])
+                _log.info("released %s version %s (%s)", name, release.version, release.digest[:SHOWN_DIGITS])
         following.release = _current(bundles, name)
         if wait(poll_seconds * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter, no secret
             return

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from model_registry.release import SHOWN_DIGITS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from prometheus_client.metrics_core import Metric
 
     from model_registry.release import Release
-
-DIGEST_LENGTH = 12
-"""So much of a bundle's digest is shown, as servers show it."""
 
 
 class Following:
@@ -61,7 +60,7 @@ class SyncMetrics:
             failures.add_metric(following.labels, following.failures)
             release = following.release
             if release is not None:
-                info.add_metric((*following.labels, release.version, release.digest[:DIGEST_LENGTH]), 1)
+                info.add_metric((*following.labels, release.version, release.digest[:SHOWN_DIGITS]), 1)
         yield from (success, failures, info)
 
     def show(self, host: str, port: int) -> int:

@@ -89,7 +89,7 @@ def _panel(panel: Panel) -> Json:
         "links": links,
     }
     if panel.look is Look.TABLE:
-        excluded = dict.fromkeys(("Time", "Value", *panel.hidden), True)
+        excluded = {"Time": True, "Value": True}
         made["transformations"] = [{"id": "organize", "options": {"excludeByName": excluded}}]
     if panel.repeated:
         made |= {"repeat": panel.repeated, "repeatDirection": "h", "maxPerRow": WIDEST // panel.width}

@@ -38,9 +38,9 @@ def rising(orange: float, red: float) -> Limits:
     return ("orange", orange), ("red", red)
 
 
-def falling(orange: float, green: float, lowest: float = float("-inf")) -> Limits:
+def falling(orange: float, green: float) -> Limits:
     """Of a figure that is worse the lower it is: red, then orange, then green."""
-    return ("red", lowest), ("orange", orange), ("green", green)
+    return ("red", float("-inf")), ("orange", orange), ("green", green)
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Panel:
     """One picture.
 
     `description` tells who is on call what to do, and `alerts` are those whose runbook says more. `unit` is Grafana's
-    name of it. `stacking` is Grafana's too: `normal`, or `percent` for shares of a whole. `hidden` are columns that a
-    table leaves out. A panel is drawn once for each value of the variable `repeated`.
+    name of it. `stacking` is Grafana's too: `normal`, or `percent` for shares of a whole. A panel is drawn once for
+    each value of the variable `repeated`.
     """
 
     title: str
@@ -62,7 +62,6 @@ class Panel:
     limits: Limits = ()
     decimals: int | None = None
     stacking: str = "none"
-    hidden: tuple[str, ...] = ()
     repeated: str | None = None
     alerts: tuple[str, ...] = ()
 

@@ -15,7 +15,7 @@ from regulars.scoring.v1 import scoring_pb2
 from services.methods import methods_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
@@ -87,7 +87,8 @@ class Comparer:
         answers = [getattr(response, self._methods[method].answer) for response in (own, other)]
         if self._fields.ids(answers[0]) != self._fields.ids(answers[1]):
             raise IncomparableError("they speak of other customers")
-        return _compare(*map(self._fields.read, answers))
+        mine, others = map(self._fields.read, answers)
+        return _compare(mine, others, self._fields.plain)
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ def difference(name: str, own: NDArray[Any], other: NDArray[Any]) -> NDArray[np.
     return np.abs(own / scale - other / scale)
 
 
-def _compare(own: Columns, other: Columns) -> Comparison:
+def _compare(own: Columns, other: Columns, plain: Collection[str]) -> Comparison:
+    """`plain` are the fields of every answer. What another bundle calls its categories is no label of ours."""
     statuses = own.get(STATUS, _NOBODY), other.get(STATUS, _NOBODY)
     if len(statuses[0]) != len(statuses[1]):
         raise IncomparableError("they speak of other customers")
@@ -188,6 +190,8 @@ def _compare(own: Columns, other: Columns) -> Comparison:
             differences[name] = difference(name, mine[said[0] & said[1]], others[said[0] & said[1]])
         else:
             disagreements[name] = int(np.count_nonzero(mine != others))
+    for name in (other.keys() - own.keys()) & set(plain):
+        disagreements[name] = int(np.count_nonzero(both))
     return Comparison(scored[0], scored[1], disagreements, differences)
 
 

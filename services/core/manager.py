@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from model_registry.bundle import BundleError, Manifest, read_bundle
-from model_registry.release import Release, bundle_folder, read_release
+from model_registry.release import SHOWN_DIGITS, Release, bundle_folder, read_release
 from model_registry.servable import Servable
 from regulars.scoring.v1 import scoring_pb2
 from services.core.codec import Codec
@@ -256,4 +256,10 @@ def _giving_way() -> Iterator[None]:
 
 def _info_labels(served: Served) -> tuple[str, str, str, str, str]:
     version = served.version
-    return (version.name, version.version, version.alias, version.bundle_digest[:12], served.manifest.trained_at)
+    return (
+        version.name,
+        version.version,
+        version.alias,
+        version.bundle_digest[:SHOWN_DIGITS],
+        served.manifest.trained_at,
+    )

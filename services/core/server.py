@@ -33,7 +33,7 @@ from services.core.settings import SettingsError, is_loopback
 from services.core.shadow import Link, Mirror, shadow_credentials
 from services.core.stop_signal import StopSignal
 from services.core.tls import ServerTls
-from services.core.tracing import is_on, start_tracer
+from services.core.tracing import check_tracer, start_tracer
 from services.core.waiting import Patience
 from services.core.worker_metrics import FOLDER_VARIABLE
 
@@ -161,11 +161,11 @@ class ModelServer:
 
     def drain(self) -> None:
         """NOT_SERVING, a pause for endpoints to learn it, Watches ended, new calls refused, the others finished."""
-        if self._mirror:
-            self._mirror.stop()
         self._health.drain()
         time.sleep(self._settings.drain_pause_seconds)
         self._gate.close()
+        if self._mirror:
+            self._mirror.stop()
         self._health.end_watches()
         time.sleep(REFUSING_SECONDS)
         deadline = time.monotonic() + self._settings.grace_seconds
@@ -258,7 +258,7 @@ def check_files(settings: Settings) -> None:
     _tls(settings)
     _tokens(settings)
     shadow_credentials(settings)
-    is_on()
+    check_tracer()
 
 
 def _security_of(settings: Settings) -> str:

@@ -117,21 +117,27 @@ class Link:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 5_000),
         ]
+        # One thread asks, another closes.
+        self._changing = threading.Lock()
+        self._closed = False
         self._channel = self._open()
 
     def ask(self, path: str, request: bytes) -> bytes:
         """Raises grpc.RpcError: there is no answer."""
-        if self._followed and self._followed.value is not self._credentials:
-            self._channel.close()
-            self._credentials = self._followed.value
-            self._channel = self._open()
+        with self._changing:
+            if not self._closed and self._followed and self._followed.value is not self._credentials:
+                self._channel.close()
+                self._credentials = self._followed.value
+                self._channel = self._open()
         call: Any = self._channel.unary_unary(path)
         answer: bytes = call(request, timeout=ANSWER_SECONDS, metadata=((MARK, "1"),))
         return answer
 
     def close(self) -> None:
         """Ends the call under way too."""
-        self._channel.close()
+        with self._changing:
+            self._closed = True
+            self._channel.close()
 
     def _open(self) -> grpc.Channel:
         if self._credentials is None:

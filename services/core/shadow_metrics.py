@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import grpc
 import numpy as np
 
+from model_registry.release import SHOWN_DIGITS
 from services.core.metrics import (
     DIFFERENCE_BUCKETS,
     SHADOW_CALLS,
@@ -30,9 +31,6 @@ Outcome = Literal["compared", "incomparable", "failed", "dropped"]
 
 SCORED_BY = ("neither", "own", "shadow", "both")
 """In the order of 1 for this server and 2 for the shadow, added up."""
-
-DIGITS = 12
-"""Of a digest, as `regulars_model_info` shows them."""
 
 MOST_VERSIONS = 100
 """Shown in the life of a process: their names are the shadow's to choose."""
@@ -76,11 +74,14 @@ class ShadowMetrics:
 
     def show(self, version: ModelVersion) -> None:
         """Shows the version that answered instead of the one before."""
-        labels = version.version, version.bundle_digest[:DIGITS]
-        if labels == self._shown or len(self._known | {labels}) > MOST_VERSIONS:
+        labels = version.version, version.bundle_digest[:SHOWN_DIGITS]
+        if labels == self._shown:
             return
         if self._shown is not None:
             forget_info(SHADOW_INFO, self._model, *self._shown)
+            self._shown = None
+        if len(self._known | {labels}) > MOST_VERSIONS:
+            return
         SHADOW_INFO.labels(self._model, *labels).set(1)
         self._shown = labels
         self._known.add(labels)

@@ -102,8 +102,13 @@ class Complaints(logging.Handler):
         now = self._clock()
         if now >= self._said.get(record.msg, now):
             self._said[record.msg] = now + REPEAT_SECONDS
-            fields = {"by": record.name, "what": record.getMessage()}
+            fields = {"by": record.name, "what": _told(record)}
             _log.log(record.levelno, "spans may be lost", exc_info=record.exc_info, extra={"fields": fields})
+
+
+def _told(record: logging.LogRecord) -> str:
+    """What a line says, with what fills it where the exporter says it: others quote headers, of callers and our own."""
+    return record.getMessage() if record.name.startswith("opentelemetry.exporter") else str(record.msg)
 
 
 class SpanTracer:
@@ -250,9 +255,13 @@ class StreamSpan(CallSpan):
             self._begin_table()
             return stages.decode()
 
-        return CallStages(
-            stages.start, decode, stages.run, stages.encode, stages.tell, lambda kind: _refuse(self._work, kind)
-        )
+        return CallStages(stages.start, decode, stages.run, stages.encode, stages.tell, self._refuse_table)
+
+    def _refuse_table(self, kind: Kind) -> None:
+        if self._work is self._span:
+            # It was refused before anything of it was read.
+            self._begin_table()
+        _refuse(self._work, kind)
 
     def _begin_table(self) -> None:
         if self._tables < TABLES:

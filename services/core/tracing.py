@@ -25,6 +25,10 @@ EXPORTER = "opentelemetry-exporter-otlp-proto-grpc"
 """The distribution that brings all others."""
 
 
+CHECK_SECONDS = 1.0
+"""For a tracer without spans to end."""
+
+
 class CallTrace(Protocol):
     """What is written down of one call."""
 
@@ -110,6 +114,17 @@ def start_tracer(model: str) -> Tracer | None:
     from services.core.spans import open_tracer  # noqa: PLC0415 - the extra, where it is wanted
 
     return open_tracer(model)
+
+
+def check_tracer() -> None:
+    """Sets tracing up and down again, for whoever starts processes that would all fail in the same way.
+
+    Raises:
+        SettingsError: the environment asks for what cannot be had.
+    """
+    tracer = start_tracer("check")
+    if tracer:
+        tracer.stop(CHECK_SECONDS)
 
 
 def _of_traces(name: str, environment: Mapping[str, str]) -> str | None:

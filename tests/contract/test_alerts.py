@@ -16,7 +16,7 @@ from audits.statistics import Verdict as FairnessVerdict
 from cli.main import _parser
 from cli.models import MODELS
 from cli.reference import ROOT
-from model_registry.registry import CHAMPION
+from model_registry.registry import CANDIDATE, CHAMPION
 from model_registry.release import Release
 from model_registry.sync_metrics import Following, SyncMetrics
 from regulars.open_inference.v2 import open_inference_pb2
@@ -74,7 +74,7 @@ VALUES: dict[str, set[str]] = {
     "le": {*map(str, HANDLING_BUCKETS), "+Inf"},
     "audit": set(AUDITS),
     "verdict": {*DriftVerdict, *FairnessVerdict},
-    "alias": {CHAMPION},
+    "alias": {CHAMPION, CANDIDATE},
     "track": {"stable", "canary", "shadow"},
     "field": {"status"},
     "job": {"shop/regulars"},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from services.client import CallError, customer_table, load_client
+from services.client import customer_table, load_client
 from tests.support.polling import eventually
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from services.client import AnyClient, Security
 
 ONE, TABLE, STREAM = "one customer", "table", "stream"
+INPUTS = "the model's inputs"
 
 SINGLES = 10
 """Calls for one customer, of each round; then comes a table, and now and then a stream."""
@@ -70,7 +71,12 @@ class Caller:
 
     def _calls(self, client: AnyClient) -> Iterator[None]:
         """Makes one call after another, each when it is asked for the next."""
-        names = [one.name for one in client.get_model().model.inputs]
+        names: list[str] = []
+        while not names:
+            with self._keeping(INPUTS):
+                names = [one.name for one in client.get_model().model.inputs]
+            yield
+            time.sleep(PAUSE_SECONDS)
         rows = itertools.cycle(rows_of(self.customers, names))
         tables = itertools.cycle(_tables(self.customers, names))
         for number in itertools.count():
@@ -85,13 +91,18 @@ class Caller:
                 yield
 
     def _try(self, what: str, call: Callable[[], Any]) -> None:
-        try:
+        with self._keeping(what):
             for answer in call() if what == STREAM else (call(),):
                 self._hear(answer.model_version.version)
-        except CallError as error:
-            self.failures.append(Failure(time.time(), self.model, f"{what}: {error}"))
-        else:
             self.answered[what] += 1
+
+    @contextmanager
+    def _keeping(self, what: str) -> Iterator[None]:
+        """Keeps whatever goes wrong within: were it to end the thread, no later call could fail."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - an error of the client's own fails the call as well
+            self.failures.append(Failure(time.time(), self.model, f"{what}: {type(error).__name__}: {error}"))
 
     def _hear(self, version: str) -> None:
         if self.heard[-1:] != [version]:
@@ -131,14 +142,19 @@ class Callers:
         finally:
             caller.awake.set()
 
-    @property
-    def failures(self) -> list[Failure]:
-        return [failure for caller in self.by_model.values() for failure in caller.failures]
+    def failures_since(self, began: float) -> list[Failure]:
+        """Of all models, in the order of time. `began` is Unix time."""
+        kept = (failure for caller in self.by_model.values() for failure in caller.failures)
+        return sorted(failure for failure in kept if failure.at >= began)
 
     @property
     def answered(self) -> Counter[str]:
         """By sort of call."""
         return sum((caller.answered for caller in self.by_model.values()), Counter())
+
+    @property
+    def answered_by_model(self) -> dict[str, int]:
+        return {model: caller.answered.total() for model, caller in self.by_model.items()}
 
 
 def rows_of(customers: pa.Table, names: list[str]) -> list[tuple[str, dict[str, float | str | None]]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.rehearsal.acts import Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tests.rehearsal.acts import Act, Note
     from tests.rehearsal.callers import Failure
@@ -45,6 +45,8 @@ class Seen:
     ended: float
     spells: Sequence[Spell]
     failures: Sequence[Failure]
+    answered: Mapping[str, int]
+    """Calls, by model."""
     notes: Sequence[Note]
 
 
@@ -64,7 +66,7 @@ def play(acts: Iterable[Act], stage: Stage, say: Say) -> list[Row]:
 
 
 def _perform(act: Act, stage: Stage) -> Seen:
-    notes, failed_before, began = Notes(), len(stage.callers.failures), time.time()
+    notes, before, began = Notes(), stage.callers.answered_by_model, time.time()
     mended = began
     try:
         with act.trouble(stage, notes):
@@ -77,7 +79,8 @@ def _perform(act: Act, stage: Stage) -> Seen:
     stage.watch.wait_until_silent({*act.fires, *act.may}, SILENT_SECONDS)
     ended = time.time()
     spells = [spell for spell in stage.watch.spells(ended - began) if spell.ended >= began + TAIL_SECONDS]
-    return Seen(began, mended, ended, spells, stage.callers.failures[failed_before:], notes.written)
+    answered = {model: count - before[model] for model, count in stage.callers.answered_by_model.items()}
+    return Seen(began, mended, ended, spells, stage.callers.failures_since(began), answered, notes.written)
 
 
 def judge(act: Act, seen: Seen, lingering: Iterable[Alarm] = ()) -> list[Row]:
@@ -91,6 +94,7 @@ def judge(act: Act, seen: Seen, lingering: Iterable[Alarm] = ()) -> list[Row]:
         *(_told(act, seen, alarm, spells[alarm]) for alarm in act.may if spells[alarm]),
         _others(act, [alarm for alarm in spells if spells[alarm] and alarm not in {*act.fires, *borne_with}]),
         _calls(act, [failure for failure in seen.failures if failure.model not in act.failing]),
+        _answers(act, seen.answered),
         *(Row(act.title, note.what, note.expected, note.seen, note.passed) for note in seen.notes),
     ]
 
@@ -124,6 +128,14 @@ def _calls(act: Act, failures: list[Failure]) -> Row:
     whose = "calls that failed" if not act.failing else f"calls that failed, {', '.join(act.failing)} aside"
     seen = f"{len(failures)}" + (f", first {failures[0].model}, {failures[0].what}" if failures else "")
     return Row(act.title, whose, "0", seen, not failures)
+
+
+def _answers(act: Act, answered: Mapping[str, int]) -> Row:
+    """Without it, callers who are gone would pass for callers whose calls never fail. A server that an act stops is
+    back before the act ends, so its callers too have been answered by then.
+    """
+    seen = ", ".join(f"{model} {count:,}" for model, count in answered.items())
+    return Row(act.title, "calls answered", "of every model", seen, all(answered.values()))
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -257,6 +257,7 @@ def test_an_expected_error_is_one_line_without_a_trace(tmp_path: Path, capsys: p
         ("sync churn --to folder", "churn is not MODEL@ALIAS; for example churn@champion"),
         ("sync other@champion --to folder", "there is no model other; there are churn"),
         ("sync churn@champion --to folder --metrics-port 0", "a single sync is none; add --watch"),
+        ("sync churn@champion --to folder --watch --host 0.0.0.0", "where /metrics listens; add --metrics-port"),
         ("score churn --input f --output o --target h:1 --bundles b", "give --target"),
         ("score churn --input f --output o --bundles nowhere", "nowhere holds no released churn"),
         ("serve churn --workers 0", "REGULARS_WORKERS must be at least 1"),

@@ -96,7 +96,7 @@ def test_a_shadow_answers_nobody_so_its_candidate_may_be_audited_later(everythin
 
 
 def test_the_champions_servers_send_copies_to_the_shadow_and_the_shadow_sends_none(everything: Rendering) -> None:
-    target = "dns:///regulars-churn-shadow:50051"
+    target = "dns:///regulars-churn-shadow.regulars:50051"
     senders = [one.name for one in everything.servers if "REGULARS_SHADOW" in one.containers["server"].environment]
     assert senders == ["regulars-churn"]
     stable = next(one for one in everything.servers if one.name == "regulars-churn")

@@ -16,8 +16,10 @@ ACT = Act("a fall", lambda stage, notes: nullcontext(), fires=(DOWN,), may=(SLOW
 FELL = Spell(DOWN, 105.0, 120.0)
 
 
-def seen(*spells: Spell, failures: tuple[Failure, ...] = (), notes: tuple[Note, ...] = ()) -> Seen:
-    return Seen(100.0, 115.0, 130.0, spells, failures, notes)
+def seen(
+    *spells: Spell, failures: tuple[Failure, ...] = (), cltv_answered: int = 5, notes: tuple[Note, ...] = ()
+) -> Seen:
+    return Seen(100.0, 115.0, 130.0, spells, failures, {"churn": 1200, "cltv": cltv_answered}, notes)
 
 
 def missed(seen: Seen, *lingering: Alarm) -> list[str]:
@@ -60,6 +62,11 @@ def test_a_failed_call_is_missed_unless_the_act_is_about_it() -> None:
     of_churn, of_cltv = Failure(101.0, "churn", "one customer: UNAVAILABLE"), Failure(101.0, "cltv", "table: UNKNOWN")
     assert missed(seen(FELL, failures=(of_churn,))) == []
     assert missed(seen(FELL, failures=(of_churn, of_cltv))) == ["calls that failed, churn aside"]
+
+
+def test_a_model_whose_callers_got_no_answer_is_missed() -> None:
+    assert missed(seen(FELL, cltv_answered=0)) == ["calls answered"]
+    assert [row.seen for row in judge(ACT, seen(FELL)) if row.what == "calls answered"] == ["churn 1,200, cltv 5"]
 
 
 def test_what_an_act_noted_is_judged_with_it() -> None:

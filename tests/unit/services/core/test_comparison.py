@@ -222,6 +222,12 @@ def test_what_the_other_does_not_say_of_anybody_is_a_disagreement(answering: dic
         "response_probability": 2,
         f"purchase_probability[{category}]": 1,
     }
+    # What the other says beyond us counts too, but not its categories, whose names are its own to choose.
+    assert counts(propensity.compare_many(other, propensity.many([LIVELY, LIVELY]))) == {
+        "response_probability": 2,
+        f"purchase_probability[{category}]": 1,
+        "purchase_probability[its own]": 2,
+    }
 
 
 def _spoil(response: Any) -> dict[str, Any]:

@@ -80,13 +80,16 @@ class Scoring:
         self.stream_stages.of_call().start()
         for request in requests:
             stages = self.stream_stages.of_call()
+            if request.value == "unavailable":
+                # Before anything of it is read.
+                stages.refuse(NO_MODEL)
+                yield StringValue(value=request.value)
+                continue
             with stages.decode():
                 if request.value == "fail":
                     raise ValueError(SECRET)
             if request.value == "refuse":
                 stages.refuse(INVALID)
-            elif request.value == "unavailable":
-                stages.refuse(NO_MODEL)
             else:
                 stages.tell(SERVED, ROWS)
                 with stages.run(), stages.encode():
@@ -281,7 +284,7 @@ def test_a_table_of_a_stream_is_a_span_and_one_that_is_refused_says_why(served: 
         {"regulars.table": 3, "regulars.version": "7", "regulars.rows": ROWS},
     ]
     assert [failed(table) for table in tables] == [False, False, True, False]
-    assert [len(table.events) for table in tables] == [3, 1, 1, 3]
+    assert [len(table.events) for table in tables] == [3, 1, 0, 3]
     assert {table.parent.span_id for table in tables if table.parent} == {call.context.span_id}
 
 
@@ -384,7 +387,7 @@ def test_a_collector_that_hangs_is_given_up(seconds: float, caplog: pytest.LogCa
 
 def test_of_what_opentelemetry_says_the_same_comes_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    library = logging.Logger("opentelemetry.test")  # noqa: LOG001 - of this test alone
+    library = logging.Logger("opentelemetry.exporter.test")  # noqa: LOG001 - of this test alone
     library.addHandler(Complaints(lambda: now[0]))
     at: list[tuple[float, Callable[[], None]]] = [
         (0.0, lambda: library.warning("cannot reach %s, again in %.2f s", "collector", 1.0)),
@@ -401,3 +404,10 @@ def test_of_what_opentelemetry_says_the_same_comes_once_an_hour(caplog: pytest.L
         ("ERROR", "queue full"),
         ("WARNING", "cannot reach collector, again in 3.00 s"),
     ]
+
+
+def test_what_opentelemetry_quotes_of_headers_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    library = logging.Logger("opentelemetry.trace.span")  # noqa: LOG001 - of this test alone
+    library.addHandler(Complaints())
+    library.warning("the member is not well formed: %s", SECRET)
+    assert [cast("Any", record).fields["what"] for record in caplog.records] == ["the member is not well formed: %s"]
