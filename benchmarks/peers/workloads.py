@@ -58,15 +58,18 @@ class ClosedLoop:
 
     @property
     def cost(self) -> Workload:
-        return Workload(f"{self.title}: the server's processor", "us a call", more_is_better=False, why=self.why)
+        return self._cost("the server's processor", "us a call")
 
     @property
     def p50(self) -> Workload:
-        return Workload(f"{self.title}: p50", "ms", more_is_better=False, why=self.why)
+        return self._cost("p50", "ms")
 
     @property
     def p99(self) -> Workload:
-        return Workload(f"{self.title}: p99", "ms", more_is_better=False, why=self.why)
+        return self._cost("p99", "ms")
+
+    def _cost(self, what: str, unit: str) -> Workload:
+        return Workload(f"{self.title}: {what}", unit, more_is_better=False, why=self.why)
 
 
 @dataclass(frozen=True)
@@ -87,17 +90,20 @@ class OpenLoop:
     def own_rate(self) -> Workload:
         return Workload(f"{self.title}: that is", "calls/s", more_is_better=True, compared=False)
 
+    def _aside(self, what: str, unit: str) -> Workload:
+        return Workload(f"{self.title}: {what}", unit, more_is_better=False, compared=False)
+
     @property
     def failed(self) -> Workload:
-        return Workload(f"{self.title}: failed", "calls", more_is_better=False, compared=False)
+        return self._aside("failed", "calls")
 
     @property
     def refused(self) -> Workload:
-        return Workload(f"{self.title}: refused and asked again", "calls", more_is_better=False, compared=False)
+        return self._aside("refused and asked again", "calls")
 
     @property
     def late(self) -> Workload:
-        return Workload(f"{self.title}: sent late by, p99", "ms", more_is_better=False, compared=False)
+        return self._aside("sent late by, p99", "ms")
 
 
 @dataclass(frozen=True)

@@ -52,30 +52,36 @@ def paces(missed: str, objective: float) -> tuple[Query, ...]:
     )
 
 
-AVAILABILITY_LEFT = Panel(
-    "Availability left of 30 days",
+def _left_of_30_days(name: str, meaning: str, bad: str, every: str, objective: float) -> Panel:
+    return Panel(
+        f"{name} left of 30 days",
+        meaning,
+        "percentunit",
+        (Query(left(bad, every, objective), "{{grpc_service}}"),),
+        Look.FIGURES,
+        width=6,
+        height=5,
+        limits=falling(0.0, 0.25),
+        decimals=1,
+    )
+
+
+AVAILABILITY_LEFT = _left_of_30_days(
+    "Availability",
     f"What is left of the {1 - AVAILABILITY:.1%} of calls that may fail in 30 days. Near zero, hold back "
     "promotions and deployments; below, the objective is missed.",
-    "percentunit",
-    (Query(left(FAILED_CALLS, ALL_CALLS, AVAILABILITY), "{{grpc_service}}"),),
-    Look.FIGURES,
-    width=6,
-    height=5,
-    limits=falling(0.0, 0.25),
-    decimals=1,
+    FAILED_CALLS,
+    ALL_CALLS,
+    AVAILABILITY,
 )
 
-PROMPTNESS_LEFT = Panel(
-    "Promptness left of 30 days",
+PROMPTNESS_LEFT = _left_of_30_days(
+    "Promptness",
     f"What is left of the {1 - PROMPTNESS:.0%} of calls for one customer that may take longer than "
     f"{1000 * PROMPT_SECONDS:.0f} ms in 30 days. Near zero, add replicas before you look further.",
-    "percentunit",
-    (Query(left(SLOW_CALLS, CALLS_FOR_ONE, PROMPTNESS), "{{grpc_service}}"),),
-    Look.FIGURES,
-    width=6,
-    height=5,
-    limits=falling(0.0, 0.25),
-    decimals=1,
+    SLOW_CALLS,
+    CALLS_FOR_ONE,
+    PROMPTNESS,
 )
 
 OBJECTIVES = Row(

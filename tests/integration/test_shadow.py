@@ -259,6 +259,18 @@ def test_a_shadow_that_hangs_changes_no_answer_and_holds_no_drain_up(
         assert [line for line in server.lines if not line.startswith("{")] == []
 
 
+def test_while_a_drain_pauses_calls_are_copied_as_before(champion: Path, candidate: Path) -> None:
+    with (
+        running(candidate) as shadow,
+        running(champion, shadow=address(shadow), shadow_share=1, drain_pause_seconds=PATIENCE_SECONDS) as server,
+    ):
+        server.terminate()
+        server.wait_for("draining")
+        answers(server)
+        settle(server, len(REQUESTS))
+        assert calls(server, "compared") == len(REQUESTS)
+
+
 @pytest.mark.parametrize("target", ["127.0.0.1:1", "dns:///nowhere.invalid:50051", "no such address"])
 def test_a_shadow_that_there_is_not_changes_no_answer(champion: Path, expected: list[bytes], target: str) -> None:
     with running(champion, shadow=target, shadow_share=1) as server:

@@ -27,6 +27,22 @@ WINDOW = TrainingWindow("2017-05-05", "2017-10-02", "2017-11-01")
 """With a horizon of 30 days, answers closed on 2017-12-01."""
 
 
+PROJECT = """
+[project]
+name = "Corner shop"
+[tables.transactions]
+source = "orders.csv"
+customer = "who"
+time = "at"
+amount = "paid"
+[tables.customers]
+source = "people.csv"
+customer = "who"
+sensitive = ["gender", "region"]
+"""
+"""A shop that maps who its customers are."""
+
+
 def people(rows: int, seed: int) -> Columns:
     """Customers of the model's population, some of whom miss what may be missing."""
     random = np.random.default_rng(seed)

@@ -48,7 +48,7 @@ from tests.support.calls import failure_of, features_of, predict
 from tests.support.calls import table_of as sent_table
 from tests.support.certificates import authority
 from tests.support.dashboards import COMPONENT, RULES
-from tests.support.drift import WINDOW, frozen_model, people, table_of
+from tests.support.drift import PROJECT, WINDOW, frozen_model, people, table_of
 from tests.support.polling import PATIENCE_SECONDS, eventually
 from tests.support.prometheus import Prometheus, prometheus, pushgateway
 from tests.support.server import REPOSITORY, SUPERVISOR, ServerProcess, running, server_of
@@ -267,21 +267,6 @@ def _score(folder: Path, gateway: str) -> None:
     assert main(["score", "churn", *words, "--push", gateway]) == 0
 
 
-PROJECT = """
-[project]
-name = "Corner shop"
-[tables.transactions]
-source = "orders.csv"
-customer = "who"
-time = "at"
-amount = "paid"
-[tables.customers]
-source = "people.csv"
-customer = "who"
-sensitive = ["gender"]
-"""
-
-
 def _audit_drift(folder: Path, gateway: str, patch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     model = frozen_model(people(2000, seed=0))
@@ -291,8 +276,8 @@ def _audit_drift(folder: Path, gateway: str, patch: pytest.MonkeyPatch) -> None:
     later.numeric[:, 0] = np.minimum(later.numeric[:, 0] * 3, 90.0)
     pq.write_table(table_of(later), folder / "features.parquet")
     (folder / "regulars.toml").write_text(PROJECT)
-    groups = {"who": [f"c{row:05}" for row in range(1500)], "gender": ["f", "m"] * 750}
-    pacsv.write_csv(pa.table(groups), folder / "people.csv")
+    sides = {"gender": ["f", "m"] * 750, "region": ["north"] * 750 + ["south"] * 750}
+    pacsv.write_csv(pa.table({"who": [f"c{row:05}" for row in range(1500)], **sides}), folder / "people.csv")
     (folder / "orders.csv").write_text("who,at,paid\nc00001,2017-01-01,5.0\n")
     words = ["--input", str(folder / "features.parquet"), "--project", str(folder / "regulars.toml")]
     assert main(["audit", "drift", "churn", *words, "--push", gateway]) == 1

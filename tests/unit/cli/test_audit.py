@@ -18,26 +18,13 @@ from cli.main import main
 from features.stamp import stamped
 from tests.fakes.registry import FakeRegistry
 from tests.support.bundles import make_bundle
-from tests.support.drift import WINDOW, frozen_model, people, table_of
+from tests.support.drift import PROJECT, WINDOW, frozen_model, people, table_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from model_registry.columns import Columns
 
-PROJECT = """
-[project]
-name = "Corner shop"
-[tables.transactions]
-source = "orders.csv"
-customer = "who"
-time = "at"
-amount = "paid"
-[tables.customers]
-source = "people.csv"
-customer = "who"
-sensitive = ["gender", "region"]
-"""
 MODEL = frozen_model(people(2000, seed=0))
 
 

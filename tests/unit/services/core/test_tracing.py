@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from services.core import tracing
 from services.core.settings import SettingsError
-from services.core.tracing import is_on, start_tracer
+from services.core.tracing import check_tracer, is_on, start_tracer
+from tests.support.polling import eventually
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}
 
@@ -63,3 +65,13 @@ def test_what_opentelemetry_cannot_take_stops_the_server_with_its_reason(monkeyp
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=r"variables OTEL_\*.*lzma"):
         start_tracer("churn")
+    # Who supervises workers asks before there are any.
+    with pytest.raises(SettingsError, match=r"variables OTEL_\*.*lzma"):
+        check_tracer()
+
+
+def test_a_tracer_that_is_only_checked_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    before = set(threading.enumerate())
+    check_tracer()
+    eventually(lambda: set(threading.enumerate()) <= before, "the end of its threads")
