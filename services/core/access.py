@@ -82,16 +82,25 @@ class Doorkeeper(grpc.ServerInterceptor):
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:  # noqa: ANN401 - untyped in gRPC
         handler = continuation(handler_call_details)
         service, _, method = handler_call_details.method.removeprefix("/").rpartition("/")
+        kind = _type_of(handler) if handler else None
+        refuse = self.refuser(service, method, handler_call_details.invocation_metadata, kind)
+        # The one kind of handler that answers before it reads.
+        return grpc.stream_stream_rpc_method_handler(refuse) if refuse else handler
+
+    def refuser(
+        self, service: str, method: str, metadata: Iterable[Any], kind: GrpcType | None = "unary"
+    ) -> Callable[[Iterator[bytes], grpc.ServicerContext], NoReturn] | None:
+        """What answers a call that may not be handled. `kind` is that of the method, None where there is no such."""
         if service in self._open_to_all:
-            return handler
-        grant = self._identify(handler_call_details.invocation_metadata)
-        if grant is not None and handler is None:
+            return None
+        grant = self._identify(metadata)
+        if grant is not None and kind is None:
             # To whom it may know, gRPC says that there is no such method.
             return None
         if grant is not None and self._roles.get(service) in _COVERS[grant.role]:
             self._calls(grant.name).inc()
-            return handler
-        metrics = self._metrics(_type_of(handler), service, method) if handler else None
+            return None
+        metrics = self._metrics(kind, service, method) if kind else None
         return _refusing(Refusal(FORBIDDEN if grant else UNAUTHENTICATED), metrics)
 
     def _identify(self, metadata: Iterable[Any]) -> Grant | None:
@@ -109,14 +118,15 @@ class Doorkeeper(grpc.ServerInterceptor):
         return held
 
 
-def _refusing(refusal: Refusal, metrics: MethodMetrics | None) -> grpc.RpcMethodHandler[Any, Any]:
+def _refusing(
+    refusal: Refusal, metrics: MethodMetrics | None
+) -> Callable[[Iterator[bytes], grpc.ServicerContext], NoReturn]:
     def refuse(_requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
         if metrics is not None:
             metrics.finish(metrics.start(), refusal.kind.code)
         refusal.abort(context)
 
-    # The one kind of handler that answers before it reads.
-    return grpc.stream_stream_rpc_method_handler(refuse)
+    return refuse
 
 
 def _type_of(handler: Any) -> GrpcType:  # noqa: ANN401 - untyped in gRPC

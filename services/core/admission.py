@@ -139,23 +139,28 @@ class Lane(CallThreads):
         self._metrics = metrics
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        admission = self._admit()
+        admission = self.admit()
         if isinstance(admission, Refusal):
             answered: Future[T] = Future()
-            answered.set_result(_handle(admission, fn, *args, **kwargs))
+            answered.set_result(handle_admitted(admission, fn, *args, **kwargs))
             return answered
         try:
-            return super().submit(_handle, admission, fn, *args, **kwargs)
+            return super().submit(handle_admitted, admission, fn, *args, **kwargs)
         except BaseException:
             admission.leave()
             raise
+
+    def work(self, work: Callable[[], None]) -> None:
+        """Does work on a call that was admitted before, in a thread."""
+        super().submit(work)
 
     def is_left_within(self, seconds: float) -> bool:
         """Whether everybody inside leaves in time. Afterwards nobody is let in any more."""
         deadline = time.monotonic() + seconds
         return all(self._places.acquire(timeout=max(0.0, deadline - time.monotonic())) for _ in range(self._size))
 
-    def _admit(self) -> Place | Refusal:
+    def admit(self) -> Place | Refusal:
+        """A place, or why there is none."""
         if self.gate.closed:
             return Refusal(DRAINING)
         if not self._places.acquire(blocking=False):
@@ -164,7 +169,7 @@ class Lane(CallThreads):
         return Place(self._places, self._metrics)
 
 
-def _handle(admission: Place | Refusal, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+def handle_admitted(admission: Place | Refusal, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     _call.admission = admission
     try:
         return fn(*args, **kwargs)

@@ -28,12 +28,17 @@ class CallThreads(ThreadPoolExecutor):
         arrived = time.perf_counter()
 
         def handle() -> T:
-            _call.arrived = arrived
+            arrived_at(arrived)
             return fn(*args, **kwargs)
 
         return super().submit(handle)
 
 
+def arrived_at(seconds: float) -> None:
+    """This thread now handles a call that came then."""
+    _call.arrived = seconds
+
+
 def arrival() -> float | None:
-    """When this thread's call came, by `time.perf_counter`; None in other threads than `CallThreads`."""
+    """When this thread's call came, by `time.perf_counter`; None in threads that handle none."""
     return _call.arrived

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from services.core.admission import Lane
+    from services.core.inline import InlineCalls
     from services.core.shadow import Mirror
     from services.core.tracing import Tracer
     from services.core.waiting import Patience
@@ -66,14 +67,18 @@ class Endpoints:
         patience: Patience,
         *,
         idle_seconds: float,
+        inline: InlineCalls | None = None,
         tracer: Tracer | None = None,
         mirror: Mirror | None = None,
     ) -> None:
-        """`idle_seconds` is how long a stream may stand still; `mirror` copies calls of the unary methods."""
+        """`idle_seconds` is how long a stream may stand still; `mirror` copies calls of the unary methods, and `inline`
+        takes them where it can be had.
+        """
         self._server = server
         self._lanes = lanes
         self._patience = patience
         self._idle_seconds = idle_seconds
+        self._inline = inline
         self._tracer = tracer
         self._mirror = mirror
 
@@ -83,7 +88,12 @@ class Endpoints:
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
-        wrapped = {name: self._wrap(service, name, handler) for name, handler in handlers.items()}
+        wrapped = {}
+        for name, handler in handlers.items():
+            if self._inline and not handler.request_streaming:
+                self._inline.add(service, name, self._unary(service, name, handler), self._lanes.of(name))
+            else:
+                wrapped[name] = self._wrap(service, name, handler)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)
 
@@ -95,16 +105,19 @@ class Endpoints:
             # gRPC hands calls of the method to these threads.
             stream.experimental_thread_pool = self._lanes.bulk  # type: ignore[attr-defined]  # of a function
             return grpc.stream_stream_rpc_method_handler(stream)
-        unary = self._wrap_unary(handler, MethodMetrics("unary", service, name))
-        lane = self._lanes.of(name)
-        if self._mirror:
-            unary = self._mirror.tap(name, unary)
-        if self._tracer:
-            unary = self._tracer.unary(f"{service}/{name}", lane.name, unary)
-        unary.experimental_thread_pool = lane  # type: ignore[attr-defined]  # of a function
+        unary = self._unary(service, name, handler)
+        unary.experimental_thread_pool = self._lanes.of(name)  # type: ignore[attr-defined]  # of a function
         # To gRPC, a stream of one: that it hands over on its headers. A unary call would take a thread and hold it
         # until its message came, and headers alone of as many calls as there are threads would stop the server.
         return grpc.stream_unary_rpc_method_handler(unary)
+
+    def _unary(self, service: str, name: str, handler: Any) -> Callable[[Iterator[bytes], grpc.ServicerContext], bytes]:  # noqa: ANN401 - untyped in gRPC
+        unary = self._wrap_unary(handler, MethodMetrics("unary", service, name))
+        if self._mirror:
+            unary = self._mirror.tap(name, unary)
+        if self._tracer:
+            unary = self._tracer.unary(f"{service}/{name}", self._lanes.of(name).name, unary)
+        return unary
 
     def _wrap_unary(
         self,

@@ -21,6 +21,7 @@ from services.core.admission import Gate, Lane
 from services.core.endpoints import Endpoints, Lanes
 from services.core.followed import Followed, Follower
 from services.core.health import Health
+from services.core.inline import InlineCalls, is_known
 from services.core.manager import ModelManager
 from services.core.metrics import LaneMetrics
 from services.core.model_service import ModelServicer
@@ -102,11 +103,21 @@ class ModelServer:
         tls, tokens, shadow = _tls(settings), _tokens(settings), shadow_credentials(settings)
         self._follower = Follower([files.look for files in (tls, tokens, shadow) if files], settings.poll_seconds)
         # Its own threads take what no method takes; every lane brings its own.
+        doorkeeper = _doorkeeper(tokens, services) if tokens else None
         self._server = grpc.server(
-            ThreadPoolExecutor(1), interceptors=_doorkeepers(tokens, services), options=_channel_options(settings)
+            ThreadPoolExecutor(1),
+            interceptors=[doorkeeper] if doorkeeper else [],
+            options=_channel_options(settings),
         )
         self._patience = Patience()
-        endpoint = partial(Endpoints, self._server, patience=self._patience, idle_seconds=settings.idle_seconds)
+        self._inline = InlineCalls(self._server, self._patience, doorkeeper) if is_known() else None
+        endpoint = partial(
+            Endpoints,
+            self._server,
+            patience=self._patience,
+            idle_seconds=settings.idle_seconds,
+            inline=self._inline,
+        )
         self._lanes = _lanes(settings, self._gate)
         self._tracer = start_tracer(model)
         endpoints = endpoint(self._lanes, tracer=self._tracer)
@@ -154,6 +165,8 @@ class ModelServer:
         if self._mirror:
             self._mirror.start()
         self._server.start()
+        if self._inline:
+            self._inline.start()
         if self._settings.health_port:
             self._probed = _health_server(self._health, self._settings)
             self._probed.start()
@@ -169,7 +182,8 @@ class ModelServer:
         self._health.end_watches()
         time.sleep(REFUSING_SECONDS)
         deadline = time.monotonic() + self._settings.grace_seconds
-        self._server.stop(self._settings.grace_seconds).wait()
+        # Longer where a call holds gRPC's own loop: it is given up with the others.
+        self._server.stop(self._settings.grace_seconds).wait(self._settings.grace_seconds + LEAVING_SECONDS)
         if self._probed:
             self._probed.stop(None).wait()
         if self._tracer:
@@ -301,12 +315,10 @@ def _mirror(
     return Mirror(model, service, link, settings.shadow_share)
 
 
-def _doorkeepers(tokens: Followed[tuple[Grant, ...]] | None, services: Iterable[str]) -> list[grpc.ServerInterceptor]:
-    """What asks for tokens, where there are any. Every service of a server needs a role here."""
-    if tokens is None:
-        return []
+def _doorkeeper(tokens: Followed[tuple[Grant, ...]], services: Iterable[str]) -> Doorkeeper:
+    """What asks for tokens. Every service of a server needs a role here."""
     roles = {**dict.fromkeys(services, Role.SCORE), reflection.SERVICE_NAME: Role.ADMIN}
-    return [Doorkeeper(lambda: tokens.value, roles, open_to_all=[HEALTH])]
+    return Doorkeeper(lambda: tokens.value, roles, open_to_all=[HEALTH])
 
 
 def _health_server(health: Health, settings: Settings) -> grpc.Server:

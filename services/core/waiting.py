@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from services.core.errors import CANCELLED, DRAINING, IDLE, Refusal
 
@@ -23,12 +23,18 @@ MESSAGE_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 
 
+class Cancellable(Protocol):
+    """A call, by its context."""
+
+    def cancel(self) -> object: ...
+
+
 class Patience:
     """Ends calls that hold a thread and send nothing."""
 
     def __init__(self, seconds: float = MESSAGE_SECONDS) -> None:
         self._seconds = seconds
-        self._since: dict[grpc.ServicerContext, float] = {}
+        self._since: dict[Cancellable, float] = {}
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="patience", daemon=True)
 
@@ -40,18 +46,25 @@ class Patience:
 
     def message(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes | None:
         """The call's one message, None if there is none; raises what gRPC does where the call ends before it."""
-        self._since[context] = time.monotonic()
+        self.expect(context)
         try:
             return next(requests, None)
         finally:
-            del self._since[context]
+            self.came(context)
+
+    def expect(self, call: Cancellable) -> None:
+        """From now on its message is waited for, until it `came`."""
+        self._since[call] = time.monotonic()
+
+    def came(self, call: Cancellable) -> None:
+        del self._since[call]
 
     def look(self) -> None:
         """Cancels whoever has waited too long: a thread that sleeps in gRPC is woken by nothing else."""
         longest = time.monotonic() - self._seconds
-        for context, since in list(self._since.items()):
+        for call, since in list(self._since.items()):
             if since < longest:
-                context.cancel()
+                call.cancel()
 
     def _watch(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):

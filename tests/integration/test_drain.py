@@ -30,6 +30,9 @@ QUICK = columns((10, 2, "web"))
 SLOW = columns((10, SLOW_ABOVE + 500_000, "web"))
 """About a second."""
 
+SLUGGISH = columns((10, SLOW_ABOVE + 20_000, "web"))
+"""Some hundredths of a second: calls of the method that come next are handled in threads."""
+
 
 @pytest.fixture
 def bundles(tmp_path: Path) -> Path:
@@ -103,7 +106,7 @@ def test_calls_in_flight_finish_watches_end_and_the_process_exits_with_0(bundles
 
 def test_calls_that_come_while_it_drains_are_unavailable(bundles: Path) -> None:
     with running(bundles) as server, server.channel() as channel, server.channel() as other:
-        predict(other, QUICK)
+        predict(other, SLUGGISH)
         calls = SlowCalls([channel], 1)
         wait_until_in_flight(server, 1)
         server.terminate()
@@ -156,7 +159,7 @@ def test_two_hundred_calls_watches_and_streams_in_flight_and_nothing_is_lost(bun
             stream.send(2, table_of(SLOW))
         # Some hundredths of a second of a core each, so that they are inside until all have come; on more than two
         # connections, of which each takes a hundred.
-        calls = SlowCalls([channel, other, streaming], came, columns((10, SLOW_ABOVE + 20_000, "web")))
+        calls = SlowCalls([channel, other, streaming], came, SLUGGISH)
         inside = 0.0
 
         def all_have_come() -> bool:
