@@ -17,6 +17,7 @@ import grpc
 
 from services.core.admission import admitted
 from services.core.errors import CANCELLED, MALFORMED, Refusal, as_refusal, check_alive, gone
+from services.core.inline import InlineServer
 from services.core.metrics import MethodMetrics
 from services.core.tracing import current_trace
 from services.core.waiting import Messages
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from services.core.admission import Lane
-    from services.core.inline import InlineCalls
     from services.core.shadow import Mirror
     from services.core.tracing import Tracer
     from services.core.waiting import Patience
@@ -67,18 +67,14 @@ class Endpoints:
         patience: Patience,
         *,
         idle_seconds: float,
-        inline: InlineCalls | None = None,
         tracer: Tracer | None = None,
         mirror: Mirror | None = None,
     ) -> None:
-        """`idle_seconds` is how long a stream may stand still; `mirror` copies calls of the unary methods, and `inline`
-        takes them where it can be had.
-        """
+        """`idle_seconds` is how long a stream may stand still; `mirror` copies calls of the unary methods."""
         self._server = server
         self._lanes = lanes
         self._patience = patience
         self._idle_seconds = idle_seconds
-        self._inline = inline
         self._tracer = tracer
         self._mirror = mirror
 
@@ -90,8 +86,8 @@ class Endpoints:
     ) -> None:
         wrapped = {}
         for name, handler in handlers.items():
-            if self._inline and not handler.request_streaming:
-                self._inline.add(service, name, self._unary(service, name, handler), self._lanes.of(name))
+            if isinstance(self._server, InlineServer) and not handler.request_streaming:
+                self._server.add_unary(service, name, self._unary(service, name, handler), self._lanes.of(name))
             else:
                 wrapped[name] = self._wrap(service, name, handler)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))

@@ -3,9 +3,9 @@
 `grpc.server` hands every call to a thread, which then waits for a message that the loop reads: two hand-offs, and a
 handler that costs less than they do. Here the loop reads the message as well, and handles what is small itself.
 
-It takes calls as gRPC's own server does, beside it and on the same queue of events, so that health, reflection,
-streams and the drain stay gRPC's. That part of gRPC is private: `is_known` tells whether this version of it has been
-tried. With any other, calls take the public way, which is slower and the same in all else.
+It is gRPC's own server, which takes these calls beside all others and from the same queue of events: health,
+reflection, streams and the drain stay gRPC's. That part of gRPC is private: `is_known` tells whether this version of it
+has been tried. With any other, calls take the public way, which is slower and the same in all else.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import math
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
 from grpc import _server as server_of_grpc
 from grpc._common import STATUS_CODE_TO_CYGRPC_STATUS_CODE as CODES
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
+from grpc._interceptor import service_pipeline
 
 from services.core.admission import handle_admitted
 from services.core.call_threads import arrived_at
 from services.core.errors import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from services.core.access import Doorkeeper
     from services.core.admission import Lane, Place
@@ -79,41 +81,61 @@ class Turns(cygrpc.CompletionQueue):  # type: ignore[misc]  # untyped
         return poll(deadline)
 
 
-class InlineCalls:
-    """Registers unary methods with a server that has not started."""
+class InlineServer(server_of_grpc._Server):  # noqa: SLF001 - private, see above
+    """gRPC's server, which has one thing more: unary methods whose calls its loop handles."""
 
-    def __init__(self, server: grpc.Server, patience: Patience, doorkeeper: Doorkeeper | None) -> None:
-        self.state: Any = server._state  # type: ignore[attr-defined]  # noqa: SLF001 - this is where gRPC keeps it
+    def __init__(
+        self, patience: Patience, doorkeeper: Doorkeeper | None, options: Sequence[tuple[str, int | str]]
+    ) -> None:
+        """All as gRPC sets itself up, but for the queue."""
+        self.turns = Turns()
+        self._cy_server = cygrpc.Server(server_of_grpc._augment_options(options, None, False), False)  # noqa: SLF001
+        self._cy_server.register_completion_queue(self.turns)
+        interceptors = service_pipeline([doorkeeper] if doorkeeper else [])
+        self._state: Any = server_of_grpc._ServerState(  # noqa: SLF001
+            self.turns, self._cy_server, (), interceptors, ThreadPoolExecutor(1), None
+        )
         self.patience = patience
         self.doorkeeper = doorkeeper
-        self.turns = Turns()
-        self._methods: list[_Method] = []
         self.closing = threading.Lock()
-        self.state.server.register_completion_queue(self.turns)
-        self.state.completion_queue = self.turns
+        self._methods: list[_Method] = []
 
-    def add(self, service: str, method: str, handle: Handle, lane: Lane) -> None:
-        path = f"/{service}/{method}"
-        self.state.server.register_method(path)
+    def add_unary(self, service: str, method: str, handle: Handle, lane: Lane) -> None:
+        """Before it starts. `handle` gets the message and answers with one, as bytes."""
+        self._cy_server.register_method(f"/{service}/{method}")
         self._methods.append(_Method(self, service, method, handle, lane))
 
     def start(self) -> None:
-        """Takes calls from now on: the server has started."""
-        with self.state.lock:
+        super().start()
+        with self._state.lock:
             for method in self._methods:
-                method.request()
+                self.request(method)
+
+    def request(self, method: _Method) -> None:
+        """Asks for the next call of a method. The state's lock is held."""
+        self._cy_server.request_registered_call(self.turns, self.turns, method.path, method)
+        self._state.due.add(method)
+
+    def take(self, method: _Method, call: _InlineCall | None) -> None:
+        """A call has come, or none will come any more."""
+        with self._state.lock:
+            self._state.due.remove(method)
+            # gRPC's loop takes out again what it is given, and stops when a server that drains holds nothing any more.
+            self._state.rpc_states.add(call or method)
+            if self._state.stage is server_of_grpc._ServerStage.STARTED:  # noqa: SLF001
+                self.request(method)
 
 
 class _Method:
     """What gRPC's loop calls with each call of one method."""
 
-    def __init__(self, calls: InlineCalls, service: str, name: str, handle: Handle, lane: Lane) -> None:
-        self._calls = calls
-        self._service = service
-        self._name = name
-        self._path = f"/{service}/{name}"
+    def __init__(self, server: InlineServer, service: str, name: str, handle: Handle, lane: Lane) -> None:
+        self.path = f"/{service}/{name}"
         self.handle = handle
         self.lane = lane
+        self._server = server
+        self._service = service
+        self._name = name
         # Nobody knows yet.
         self._seconds = math.inf
 
@@ -123,33 +145,19 @@ class _Method:
 
     def observe(self, seconds: float) -> None:
         """One call took so long. A slow one is believed at once, for the next may be as slow; a quick one by and by."""
-        quicker = self._seconds > seconds and self._seconds != math.inf
+        quicker = seconds < self._seconds < math.inf
         self._seconds = self._seconds + (seconds - self._seconds) * _FORGOTTEN if quicker else seconds
-
-    def request(self) -> None:
-        """Asks for the next call. The state's lock is held."""
-        state = self._calls.state
-        state.server.request_registered_call(state.completion_queue, state.completion_queue, self._path, self)
-        state.due.add(self)
 
     def __call__(self, event: Any) -> tuple[object, tuple[()]]:  # noqa: ANN401 - gRPC's event
         """Takes a call; returns to the loop what has ended."""
-        state = self._calls.state
-        call = _InlineCall(self, self._calls, event) if event.success else None
-        with state.lock:
-            state.due.remove(self)
-            # The loop takes out again what it is given, and stops when a server that drains holds nothing any more.
-            state.rpc_states.add(call or self)
-            if state.stage is server_of_grpc._ServerStage.STARTED:  # noqa: SLF001 - private, see above
-                self.request()
-        if call is None:
+        if not event.success:
+            self._server.take(self, None)
             return self, ()
-        call.begin(self._refuser(event))
+        call = _InlineCall(self, self._server, event)
+        self._server.take(self, call)
+        doorkeeper = self._server.doorkeeper
+        call.begin(doorkeeper.refuser(self._service, self._name, event.invocation_metadata) if doorkeeper else None)
         return None, ()
-
-    def _refuser(self, event: Any) -> Handle | None:  # noqa: ANN401 - gRPC's event
-        doorkeeper = self._calls.doorkeeper
-        return doorkeeper.refuser(self._service, self._name, event.invocation_metadata) if doorkeeper else None
 
 
 class _AbortedError(Exception):
@@ -165,21 +173,21 @@ class _InlineCall:
     __slots__ = (
         "_arrived",
         "_call",
-        "_calls",
         "_closed",
         "_deadline",
         "_event",
         "_gone",
         "_method",
         "_sending",
+        "_server",
         "_status",
         "_trailing",
     )
 
-    def __init__(self, method: _Method, calls: InlineCalls, event: Any) -> None:  # noqa: ANN401 - gRPC's event
+    def __init__(self, method: _Method, server: InlineServer, event: Any) -> None:  # noqa: ANN401 - gRPC's event
         self._arrived = time.perf_counter()
         self._method = method
-        self._calls = calls
+        self._server = server
         self._event = event
         self._call = event.call
         self._deadline: float = event.call_details.deadline
@@ -197,16 +205,16 @@ class _InlineCall:
         if isinstance(admission, Refusal):
             self._work(admission, None)
             return
-        self._calls.patience.expect(self)
+        self._server.patience.expect(self)
         self._call.start_server_batch(
             (cygrpc.ReceiveMessageOperation(_NO_FLAGS),), lambda event: self._on_message(admission, event)
         )
 
     def _on_message(self, admission: Place, event: Any) -> tuple[None, tuple[()]]:  # noqa: ANN401 - gRPC's event
-        self._calls.patience.came(self)
+        self._server.patience.came(self)
         message: bytes | None = event.batch_operations[0].message()
         if message is None or (len(message) <= SMALL_BYTES and self._method.is_quick):
-            self._calls.turns.put(lambda: self._work(admission, message))
+            self._server.turns.put(lambda: self._work(admission, message))
         else:
             self._method.lane.work(lambda: self._work(admission, message))
         return None, ()
@@ -235,7 +243,7 @@ class _InlineCall:
             *answers,
             cygrpc.SendStatusFromServerOperation(self._trailing, code, text, _NO_FLAGS),
         )
-        with self._calls.closing:
+        with self._server.closing:
             # Of a call that is closed before it was answered, the server holds nothing any more, and may have ended.
             if not self._closed:
                 self._sending = True
@@ -243,7 +251,7 @@ class _InlineCall:
 
     def _on_close(self, event: Any) -> tuple[object, tuple[()]]:  # noqa: ANN401 - gRPC's event
         self._gone = event.batch_operations[0].cancelled()
-        with self._calls.closing:
+        with self._server.closing:
             self._closed = True
             return (None if self._sending else self), ()
 

@@ -21,7 +21,7 @@ from services.core.admission import Gate, Lane
 from services.core.endpoints import Endpoints, Lanes
 from services.core.followed import Followed, Follower
 from services.core.health import Health
-from services.core.inline import InlineCalls, is_known
+from services.core.inline import InlineServer, is_known
 from services.core.manager import ModelManager
 from services.core.metrics import LaneMetrics
 from services.core.model_service import ModelServicer
@@ -102,22 +102,9 @@ class ModelServer:
         )
         tls, tokens, shadow = _tls(settings), _tokens(settings), shadow_credentials(settings)
         self._follower = Follower([files.look for files in (tls, tokens, shadow) if files], settings.poll_seconds)
-        # Its own threads take what no method takes; every lane brings its own.
-        doorkeeper = _doorkeeper(tokens, services) if tokens else None
-        self._server = grpc.server(
-            ThreadPoolExecutor(1),
-            interceptors=[doorkeeper] if doorkeeper else [],
-            options=_channel_options(settings),
-        )
         self._patience = Patience()
-        self._inline = InlineCalls(self._server, self._patience, doorkeeper) if is_known() else None
-        endpoint = partial(
-            Endpoints,
-            self._server,
-            patience=self._patience,
-            idle_seconds=settings.idle_seconds,
-            inline=self._inline,
-        )
+        self._server = _open_server(settings, self._patience, _doorkeeper(tokens, services) if tokens else None)
+        endpoint = partial(Endpoints, self._server, patience=self._patience, idle_seconds=settings.idle_seconds)
         self._lanes = _lanes(settings, self._gate)
         self._tracer = start_tracer(model)
         endpoints = endpoint(self._lanes, tracer=self._tracer)
@@ -165,8 +152,6 @@ class ModelServer:
         if self._mirror:
             self._mirror.start()
         self._server.start()
-        if self._inline:
-            self._inline.start()
         if self._settings.health_port:
             self._probed = _health_server(self._health, self._settings)
             self._probed.start()
@@ -319,6 +304,15 @@ def _doorkeeper(tokens: Followed[tuple[Grant, ...]], services: Iterable[str]) ->
     """What asks for tokens. Every service of a server needs a role here."""
     roles = {**dict.fromkeys(services, Role.SCORE), reflection.SERVICE_NAME: Role.ADMIN}
     return Doorkeeper(lambda: tokens.value, roles, open_to_all=[HEALTH])
+
+
+def _open_server(settings: Settings, patience: Patience, doorkeeper: Doorkeeper | None) -> grpc.Server:
+    options = _channel_options(settings)
+    if is_known():
+        return InlineServer(patience, doorkeeper, options)
+    _log.warning("unary calls take threads, which is slower", extra={"fields": {"grpcio": grpc.__version__}})
+    # Its own threads take what no method takes; every lane brings its own.
+    return grpc.server(ThreadPoolExecutor(1), interceptors=[doorkeeper] if doorkeeper else [], options=options)
 
 
 def _health_server(health: Health, settings: Settings) -> grpc.Server:
