@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 class _Call(threading.local):
     arrived: float | None = None
+    ahead: object = None
 
 
 _call = _Call()
@@ -28,17 +29,22 @@ class CallThreads(ThreadPoolExecutor):
         arrived = time.perf_counter()
 
         def handle() -> T:
-            arrived_at(arrived)
+            taken_up(arrived)
             return fn(*args, **kwargs)
 
         return super().submit(handle)
 
 
-def arrived_at(seconds: float) -> None:
-    """This thread now handles a call that came then."""
-    _call.arrived = seconds
+def taken_up(arrived: float, ahead: object = None) -> None:
+    """This thread now handles a call that came then, for which so much was done ahead."""
+    _call.arrived, _call.ahead = arrived, ahead
 
 
 def arrival() -> float | None:
     """When this thread's call came, by `time.perf_counter`; None in threads that handle none."""
     return _call.arrived
+
+
+def done_ahead() -> Any:  # noqa: ANN401 - whatever the method does for several calls together
+    """What was done for this thread's call before its turn; None where nothing was."""
+    return _call.ahead

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from services.core.admission import Gate, Lane
 from services.core.endpoints import Endpoints, Lanes
 from services.core.errors import INVALID, Refusal
+from services.core.inline import InlineServer
 from services.core.metrics import LaneMetrics
 from services.core.waiting import Patience
 from tests.support.polling import PATIENCE_SECONDS, eventually
@@ -81,11 +82,13 @@ def serialise(answer: StringValue) -> bytes:
 class EchoServer:
     """A real server on a free port, with lanes of one place."""
 
-    def __init__(self, idle_seconds: float = PATIENCE_SECONDS, message_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, *, inline: bool, idle_seconds: float = PATIENCE_SECONDS, message_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         self.echo = Echo()
         self.gate = Gate()
         self.patience = Patience(message_seconds)
-        self.server = grpc.server(ThreadPoolExecutor(1))
+        self.server = InlineServer(self.patience, None, []) if inline else grpc.server(ThreadPoolExecutor(1))
         lanes = Lanes(
             interactive=Lane(1, 1, self.gate, LaneMetrics("test unary")),
             batch=Lane(1, 1, self.gate, LaneMetrics("test batch")),
@@ -108,10 +111,17 @@ class EchoServer:
         self.server.stop(None).wait()
 
 
+@pytest.fixture(params=[True, False], ids=["inline", "in threads"])
+def inline(request: pytest.FixtureRequest) -> bool:
+    """How unary calls are taken: with a gRPC that is known, and with any other."""
+    way: bool = request.param
+    return way
+
+
 @pytest.fixture
-def served(request: pytest.FixtureRequest) -> Iterator[EchoServer]:
+def served(request: pytest.FixtureRequest, inline: bool) -> Iterator[EchoServer]:
     """Parametrised indirectly, by what an EchoServer is made with."""
-    server = EchoServer(**getattr(request, "param", {}))
+    server = EchoServer(inline=inline, **getattr(request, "param", {}))
     yield server
     server.close()
 
