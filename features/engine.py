@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ibis.common.exceptions import IbisError
@@ -9,6 +10,8 @@ from ibis.common.exceptions import IbisError
 from features.errors import TableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import ibis
     import pyarrow as pa
 
@@ -21,8 +24,24 @@ def run(rows: ibis.Table) -> pa.Table:
     Raises:
         TableError: the engine cannot read a table; every engine has errors of its own for that.
     """
-    try:
+    with _readable():
         return rows.to_pyarrow()
+
+
+def keep(rows: ibis.Table) -> ibis.Table:
+    """The same rows, worked out once: the engine holds them for as long as somebody holds the table.
+
+    Raises:
+        TableError: as `run`.
+    """
+    with _readable():
+        return rows.cache()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except IbisError:
         # A query that cannot be put is our mistake.
         raise

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Section = TypeVar("Section")
 
 MOST = 1000
+MOST_CUSTOMERS = 1_000_000_000
 MOST_DAYS = 36_500
 """A century: what lies beyond is a slip, and dates soon end."""
 
@@ -72,6 +73,7 @@ COLUMNS = Kind("list of columns", _texts)
 COLUMN_OR_COLUMNS = Kind("column or list of columns", _text_or_texts)
 NAMES = Kind("list of names", _texts)
 COUNT = Kind(f"whole number from 1 to {MOST}", lambda value: _whole(value, MOST))
+CUSTOMERS = Kind(f"whole number from 1 to {MOST_CUSTOMERS}", lambda value: _whole(value, MOST_CUSTOMERS))
 DAYS = Kind(f"whole number of days from 1 to {MOST_DAYS}", lambda value: _whole(value, MOST_DAYS))
 FOLDER = Kind("folder", lambda value: Path(_text(value)))
 FILE = Kind("file", lambda value: Path(_text(value)))

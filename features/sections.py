@@ -11,6 +11,7 @@ from features.keys import (
     COLUMN_OR_COLUMNS,
     COLUMNS,
     COUNT,
+    CUSTOMERS,
     DATE,
     DAYS,
     FILE,
@@ -167,6 +168,11 @@ class Training:
 
     snapshots: int = key(COUNT, "how many past dates to learn from", default=7)
     spacing_days: int = key(DAYS, "how far apart they lie", default=30)
+    most_customers: int = key(
+        CUSTOMERS,
+        "how many customers to learn from; of a larger base so many are drawn, always the same ones",
+        default=100_000,
+    )
     drop_features: tuple[str, ...] = key(NAMES, "features that no model may use", default=())
     acknowledge_leaks: tuple[str, ...] = key(NAMES, "leak suspects that you looked into and vouch for", default=())
 

@@ -16,6 +16,7 @@ from features.history import moment, tomorrow
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
 
     from features.tables import CustomerTables
 
@@ -46,6 +47,12 @@ def labelled_snapshot(tables: CustomerTables, as_of: dt.date, answers: ibis.Tabl
         `customer_id` (text), the features, the labels.
     """
     return _identified(_consenting(behaviour(tables, as_of), tables).inner_join(answers, "customer"))
+
+
+def asked_about(tables: CustomerTables, answers: Sequence[ibis.Table]) -> ibis.Table:
+    """Everybody who is in any of these answers, and consents: `customer`, each once."""
+    first, *others = (one.select("customer") for one in answers)
+    return _consenting(ibis.union(first, *others).distinct() if others else first, tables)
 
 
 def data_window(tables: CustomerTables) -> tuple[dt.datetime, dt.datetime]:

@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING
 import ibis
 
 from features.columns import MONEY, Columns
+from features.engine import keep
 from features.errors import TableError
 from features.forgotten import read_forgotten
 from features.lines import counted_once, require_past
 from features.sources import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
 
     from features.project import Project, Tables
     from features.sections import Customers, Events, Products, Responses, Subscriptions, Transactions
@@ -82,13 +85,27 @@ def without(tables: CustomerTables, forgotten: frozenset[str]) -> CustomerTables
         return tables
     # A table, not a condition: engines take seconds to read a condition of a thousand values.
     gone = ibis.memtable({"gone": sorted(forgotten)}, schema={"gone": "string"})
+    return _each(tables, lambda table: table.anti_join(gone, table.customer.cast("string") == gone.gone))
+
+
+def only(tables: CustomerTables, customers: pa.Table) -> CustomerTables:
+    """The rows of these customers, copied within the engine, so that what is asked of them reads nobody else's.
+
+    Args:
+        tables: the canonical tables.
+        customers: `customer`, each once, of the type that the tables have.
+
+    Raises:
+        TableError: a table cannot be read.
+    """
+    chosen = ibis.memtable(customers)
+    return _each(tables, lambda table: keep(table.semi_join(chosen, "customer")))
+
+
+def _each(tables: CustomerTables, change: Callable[[ibis.Table], ibis.Table]) -> CustomerTables:
+    """The tables with every one that is mapped changed."""
     found = {name.name: getattr(tables, name.name) for name in fields(tables)}
-    kept = {
-        name: table.anti_join(gone, table.customer.cast("string") == gone.gone)
-        for name, table in found.items()
-        if isinstance(table, ibis.Table)
-    }
-    return replace(tables, **kept)
+    return replace(tables, **{name: change(table) for name, table in found.items() if isinstance(table, ibis.Table)})
 
 
 def canonical_tables(

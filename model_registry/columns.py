@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,8 +37,18 @@ class Columns:
     def __len__(self) -> int:
         return len(self.numeric)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Columns]) -> Columns:
+        """The customers of one after those of the other."""
+        return cls(
+            np.concatenate([part.numeric for part in parts]), np.concatenate([part.categorical for part in parts])
+        )
+
     def slice(self, start: int, stop: int) -> Columns:
         return Columns(self.numeric[start:stop], self.categorical[start:stop])
+
+    def take(self, rows: NDArray[np.intp]) -> Columns:
+        return Columns(self.numeric.take(rows, axis=0), self.categorical.take(rows, axis=0))
 
 
 @dataclass(frozen=True, slots=True)

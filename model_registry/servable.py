@@ -21,11 +21,16 @@ import onnxruntime as ort
 
 from model_registry.bundle import Bundle, BundleError
 from model_registry.columns import Columns, Score, Scores
+from model_registry.ordering import LEAST_ROWS, ordering_of
 from model_registry.readings import Population, Ranges, Reading, ScoringError
 from model_registry.schema import Schema, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from model_registry.ordering import Ordering
 
 GOLDEN_TOLERANCE = 1e-5
 """Largest deviation, absolute and relative, of a replayed golden score: processors differ in the last bits."""
@@ -51,6 +56,7 @@ class Servable:
         self.digest = bundle.digest
         self._golden = bundle.golden
         self._session = _open_session(bundle)
+        self._ordering = _ordering(self._session, self.schema)
         self._output_names = [output.name for output in self.schema.outputs]
         self._ranges = Ranges(self.schema)
         self._population = Population(self.schema)
@@ -67,11 +73,11 @@ class Servable:
         starts = range(0, len(columns), SLICE_ROWS)
         return Scores.concatenate([self.score_slice(columns.slice(at, at + SLICE_ROWS)) for at in starts])
 
-    def score_one(self, columns: Columns) -> Score:
+    def score_one(self, columns: Columns, raw: Sequence[NDArray[np.float32]] | None = None) -> Score:
         """Scores a single customer, the only one of `columns`; raises like `score`.
 
         The same bits as `score`, read off in plain Python: around one customer the arrays' own cost is four times
-        that of the graph.
+        that of the graph. `raw` is what `run` says of the customer, (1,) for each output, where that is known already.
         """
         numbers = columns.numeric[0].tolist()
         status = self._population.status(numbers)
@@ -81,9 +87,9 @@ class Servable:
         values: dict[str, float] = {}
         percentiles: dict[str, float] = {}
         bands: dict[str, int] = {}
-        for reading, raw in zip(self._readings, self.run(columns), strict=True):
+        for reading, value in zip(self._readings, raw or self.run(columns), strict=True):
             name = reading.name
-            values[name], percentiles[name], bands[name] = reading.read_one(raw.item())
+            values[name], percentiles[name], bands[name] = reading.read_one(value.item())
         return Score(status, values, percentiles, bands, warnings)
 
     def score_slice(self, columns: Columns) -> Scores:
@@ -106,6 +112,17 @@ class Servable:
         Raises:
             ScoringError: the graph failed.
         """
+        if self._ordering is None or len(columns) < LEAST_ROWS:
+            return self._run(columns, options)
+        order = self._ordering.of(columns.numeric)
+        results = self._run(columns.take(order), options)
+        # Where each customer stands among the sorted ones.
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        return [result[places] for result in results]
+
+    def _run(self, columns: Columns, options: ort.RunOptions | None) -> list[NDArray[np.float32]]:
+        """The same, in the order of the rows."""
         feed: dict[str, NDArray[Any]] = {"numeric": columns.numeric}
         if self.schema.categorical:
             feed["categorical"] = columns.categorical
@@ -163,6 +180,13 @@ def _open_session(bundle: Bundle) -> ort.InferenceSession:
     if not _fits(session, bundle.manifest.schema):
         raise BundleError("the bundle's graph does not fit its schema; retrain")
     return session
+
+
+def _ordering(session: ort.InferenceSession, schema: Schema) -> Ordering | None:
+    try:
+        return ordering_of(session.get_modelmeta().custom_metadata_map, len(schema.numeric))
+    except ValueError as error:
+        raise BundleError("the bundle's graph does not say how to sort its customers; retrain") from error
 
 
 def _fits(session: ort.InferenceSession, schema: Schema) -> bool:

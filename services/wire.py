@@ -14,7 +14,7 @@ import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
@@ -48,9 +48,21 @@ def fill(message: Message, columns: Mapping[str, Column]) -> None:
 
 def payload(message: Message, name: str, length: int) -> bytes | None:
     """The values of a packed field, as they lie on the wire, if they are that many bytes and all the message holds."""
-    head, data = _head(message.DESCRIPTOR, name, length), message.SerializeToString()
-    whole = len(data) == len(head) + length and data.startswith(head)
-    return data[len(head) :] if whole else None
+    return payloads([message], name, length, [b""])
+
+
+def payloads(messages: Sequence[Message], name: str, length: int, before: Sequence[bytes]) -> bytes | None:
+    """The values of a packed field of several messages, side by side, if each has that many bytes of them.
+
+    `before` is what else each of the messages must hold, as it lies on the wire before the values.
+    """
+    parts = []
+    for message, start in zip(messages, before, strict=True):
+        data = message.SerializeToString()
+        if data[:-length] != start + _head(message.DESCRIPTOR, name, length):
+            return None
+        parts.append(data[-length:])
+    return b"".join(parts)
 
 
 def move_ids(customers: CustomerTable, answer: Message) -> None:

@@ -11,18 +11,23 @@ import grpc
 
 from regulars.scoring.v1 import scoring_pb2, scoring_pb2_grpc
 from services.client.channel import open_channel
+from services.client.coalescing import Coalescer
 from services.client.errors import CallError
 from services.client.security import UNSECURED, Security
 from services.client.stream import Answer, TableStream
 from services.client.tables import customer
+from services.client.together import Responses, put_together
 from services.client.tracing import CallTracing, Metadata
 from services.methods import methods_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
+
+    Asked = tuple[str, Mapping[str, float | str | None]]
+    """A customer's id and features."""
 
 DEADLINE_SECONDS = 2.0
 BATCH_DEADLINE_SECONDS = 30.0
@@ -61,6 +66,7 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
         self._one = unary(one.path, one.request.SerializeToString, one.response.FromString)
         self._batch = unary(batch.path, batch.request.SerializeToString, batch.response.FromString)
         self._stream = bidirectional(stream.path, stream.request.SerializeToString, stream.response.FromString)
+        self._coalescer: Coalescer[Asked, One] = Coalescer(self._predict_alone, self._predict_together)
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +77,7 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
         self.close()
 
     def close(self) -> None:
+        self._coalescer.close()
         self._channel.close()
 
     def get_model(self, deadline: float = DEADLINE_SECONDS) -> scoring_pb2.GetModelResponse:
@@ -83,11 +90,14 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
     def predict(
         self, identifier: str, features: Mapping[str, float | str | None], deadline: float = DEADLINE_SECONDS
     ) -> One:
-        """Scores one customer; `deadline` in seconds."""
-        method = self._methods.one
-        request = method.request(customer=customer(identifier, features))
-        response: One = self._call(method.path, self._one, request, deadline)
-        return response
+        """Scores one customer; `deadline` in seconds.
+
+        What many threads ask at the same time goes in few calls, with the responses and errors of as many.
+        """
+        # A traced call has a trace of its own; an empty id would not be noticed in a table.
+        if self._tracing.is_on or not identifier:
+            return self._predict_alone((identifier, features), deadline)
+        return self._coalescer.ask((identifier, features), deadline)
 
     def batch_predict(self, customers: scoring_pb2.CustomerTable, deadline: float = BATCH_DEADLINE_SECONDS) -> Batch:
         """Scores a table, all or none; `deadline` in seconds."""
@@ -109,6 +119,19 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
             )
             yield from stream.answers()
 
+    def _predict_alone(self, asked: Asked, deadline: float) -> One:
+        method = self._methods.one
+        response: One = self._call(method.path, self._one, method.request(customer=customer(*asked)), deadline)
+        return response
+
+    def _predict_together(self, asked: Sequence[Asked], deadline: float) -> Callable[[int], One]:
+        method = self._methods.batch
+        request: Any = method.request()
+        put_together(request.customers, [features for _, features in asked])
+        response = self._call(method.path, self._batch, request, deadline)
+        responses = Responses(self._methods, response, self._fill_scored)
+        return lambda place: responses.of(place, asked[place][0])
+
     def _call(self, path: str, method: Callable[..., Any], request: object, deadline: float) -> Any:  # noqa: ANN401 - any method's response
         with self._tracing.call(path) as trace:
             try:
@@ -123,6 +146,11 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
     @abstractmethod
     def columns(answers: Table) -> dict[str, NDArray[Any]]:
         """The answers as columns, under the names of offline scoring: `status`, then what the model says."""
+
+    @staticmethod
+    @abstractmethod
+    def _fill_scored(answer: Any, answers: Table, at: int) -> None:  # noqa: ANN401 - the service's answer for one customer
+        """Fills the answer for one customer with what a table says of it, whom the model scored."""
 
 
 AnyClient = ScoringClient[Any, Any, Any, Any]

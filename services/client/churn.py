@@ -39,3 +39,9 @@ class ChurnClient(
             "churn_probability_percentile": np.asarray(answers.percentiles, np.float32),
             "churn_probability_band": names_of(answers.risk_bands, _BANDS),
         }
+
+    @staticmethod
+    def _fill_scored(answer: churn_pb2.ChurnPrediction, answers: churn_pb2.ChurnPredictionTable, at: int) -> None:
+        answer.churn_probability = answers.churn_probabilities[at]
+        answer.percentile = answers.percentiles[at]
+        answer.risk_band = answers.risk_bands[at]

@@ -39,3 +39,16 @@ class CltvClient(
             "lower_bound": np.asarray(answers.lower_bounds, np.float32),
             "upper_bound": np.asarray(answers.upper_bounds, np.float32),
         }
+
+    @staticmethod
+    def _fill_scored(
+        answer: cltv_pb2.LifetimeValuePrediction, answers: cltv_pb2.LifetimeValuePredictionTable, at: int
+    ) -> None:
+        answer.expected_value = answers.expected_values[at]
+        answer.lower_bound = answers.lower_bounds[at]
+        answer.upper_bound = answers.upper_bounds[at]
+        answer.percentile = answers.percentiles[at]
+        tier = answers.tiers[at]
+        # A value below the lowest threshold falls into no tier.
+        if tier >= 0:
+            answer.tier = answers.tier_names[tier]

@@ -42,3 +42,17 @@ class ClusteringClient(
             "frequency_score": np.asarray(answers.frequency_scores, np.int32),
             "monetary_score": np.asarray(answers.monetary_scores, np.int32),
         }
+
+    @staticmethod
+    def _fill_scored(
+        answer: clustering_pb2.ClusterAssignment, answers: clustering_pb2.ClusterAssignmentTable, at: int
+    ) -> None:
+        answer.cluster_id = answers.cluster_ids[at]
+        answer.cluster_name = next(one.name for one in answers.clusters if one.cluster_id == answer.cluster_id)
+        answer.distance = answers.distances[at]
+        answer.runner_up_id = answers.runner_up_ids[at]
+        answer.runner_up_distance = answers.runner_up_distances[at]
+        answer.unusual = answers.unusual[at]
+        answer.recency_score = answers.recency_scores[at]
+        answer.frequency_score = answers.frequency_scores[at]
+        answer.monetary_score = answers.monetary_scores[at]

@@ -20,10 +20,12 @@ _STATUSES: dict[int, str] = {
 
 def names_of(numbers: Sequence[int], names: Mapping[int, str] | Mapping[int, str | None]) -> NDArray[np.object_]:
     """Each number's name. What only a later version names stays a number, in text."""
-    # There are few names and many numbers.
-    distinct, places = np.unique(np.asarray(numbers, np.int64), return_inverse=True)
-    named: NDArray[np.object_] = np.array([names.get(number, str(number)) for number in distinct.tolist()], np.object_)
-    return named[places]
+    values = np.asarray(numbers, np.int64)
+    known = np.array([names.get(number, str(number)) for number in range(max(names) + 1)], np.object_)
+    named: NDArray[np.object_] = known.take(values, mode="clip")
+    (later,) = np.nonzero((values < 0) | (values >= len(known)))
+    named[later] = [str(number) for number in values[later].tolist()]
+    return named
 
 
 def status_names(statuses: Sequence[int]) -> NDArray[np.object_]:

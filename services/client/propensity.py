@@ -40,3 +40,14 @@ class PropensityClient(
         if answers.response_probabilities:
             columns["response_probability"] = np.asarray(answers.response_probabilities, np.float32)
         return columns
+
+    @staticmethod
+    def _fill_scored(
+        answer: propensity_pb2.PropensityPrediction, answers: propensity_pb2.PropensityPredictionTable, at: int
+    ) -> None:
+        answer.purchase_probability = answers.purchase_probabilities[at]
+        answer.percentile = answers.percentiles[at]
+        for column in sorted(answers.categories, key=lambda column: column.ranks[at]):
+            answer.categories.add(category=column.category, purchase_probability=column.purchase_probabilities[at])
+        if answers.response_probabilities:
+            answer.response_probability = answers.response_probabilities[at]

@@ -31,7 +31,7 @@ def customer_table(
     return scoring_pb2.CustomerTable(
         ids=ids,
         numeric=[_pack_numbers(name, values) for name, values in numeric.items()],
-        categorical=[_encode_dictionary(name, values) for name, values in categorical.items()],
+        categorical=[encode_dictionary(name, values) for name, values in categorical.items()],
     )
 
 
@@ -41,7 +41,7 @@ def _pack_numbers(name: str, values: ArrayLike) -> scoring_pb2.NumericColumn:
     return column
 
 
-def _encode_dictionary(name: str, values: Iterable[str | float | None]) -> scoring_pb2.CategoricalColumn:
+def encode_dictionary(name: str, values: Iterable[str | float | None]) -> scoring_pb2.CategoricalColumn:
     places: dict[str, int] = {}
     codes = [places.setdefault(value, len(places)) if isinstance(value, str) else _missing(value) for value in values]
     return scoring_pb2.CategoricalColumn(name=name, dictionary=places, codes=codes)

@@ -43,14 +43,13 @@ class CallTracing:
 
         Its status is that of the CallError that leaves it; of any other exception, CANCELLED.
         """
-        if "opentelemetry.trace" not in sys.modules:
-            return _UNTRACED
-        from opentelemetry import trace  # noqa: PLC0415 - the application has imported it
+        provider = _provider()
+        return self._span(_tracer_of(provider), method.removeprefix("/")) if provider else _UNTRACED
 
-        provider = trace.get_tracer_provider()
-        if isinstance(provider, trace.ProxyTracerProvider):
-            return _UNTRACED
-        return self._span(_tracer_of(provider), method.removeprefix("/"))
+    @property
+    def is_on(self) -> bool:
+        """Whether calls are traced."""
+        return _provider() is not None
 
     @contextmanager
     def _span(self, tracer: Tracer, method: str) -> Iterator[Metadata]:
@@ -76,6 +75,16 @@ class CallTracing:
                 span.set_attribute("error.type", code.name)
                 span.set_status(trace.Status(trace.StatusCode.ERROR))
             span.end()
+
+
+def _provider() -> TracerProvider | None:
+    """What the application has set up, if it has."""
+    if "opentelemetry.trace" not in sys.modules:
+        return None
+    from opentelemetry import trace  # noqa: PLC0415 - the application has imported it
+
+    provider = trace.get_tracer_provider()
+    return None if isinstance(provider, trace.ProxyTracerProvider) else provider
 
 
 @lru_cache(maxsize=1)

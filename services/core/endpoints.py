@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import grpc
 
 from services.core.admission import admitted
+from services.core.call_threads import done_ahead
 from services.core.errors import CANCELLED, MALFORMED, Refusal, as_refusal, check_alive, gone
 from services.core.inline import InlineServer
 from services.core.metrics import MethodMetrics
@@ -26,12 +28,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from services.core.admission import Lane
+    from services.core.inline import Together
     from services.core.shadow import Mirror
     from services.core.tracing import Tracer
     from services.core.waiting import Patience
 
 TABLE_METHODS = ("Batch", "ModelInfer")
 """How the names of those begin that take a table in one message."""
+
+
+class Ahead(Protocol):
+    """What was done for a call before its turn, together with others of its method."""
+
+    @property
+    def request(self) -> Any:  # noqa: ANN401 - of any method
+        """Its message, parsed."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +93,17 @@ class Endpoints:
         """Generated code registers twice; the second, `add_registered_method_handlers`, says all."""
 
     def add_registered_method_handlers(
-        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+        self,
+        service: str,
+        handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]],
+        together: Mapping[str, Together] = MappingProxyType({}),
     ) -> None:
+        """`together` has, for unary methods, what can be done for several calls at once: each gets its `Ahead`."""
         wrapped = {}
         for name, handler in handlers.items():
             if isinstance(self._server, InlineServer) and not handler.request_streaming:
-                self._server.add_unary(service, name, self._unary(service, name, handler), self._lanes.of(name))
+                unary = self._unary(service, name, handler)
+                self._server.add_unary(service, name, unary, self._lanes.of(name), together.get(name))
             else:
                 wrapped[name] = self._wrap(service, name, handler)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
@@ -127,7 +143,9 @@ class Endpoints:
             started = metrics.start()
             try:
                 with admitted():
-                    request = parse(receive(requests, context))
+                    message = receive(requests, context)
+                    ahead: Ahead | None = done_ahead()
+                    request = ahead.request if ahead else parse(message)
                     metrics.received.inc()
                     response: bytes = serialise(behaviour(request, context))
                     check_alive(context)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
+from model_registry.readings import ScoringError
 from services.core.errors import Refusal
 from services.core.metrics import SAMPLE
 from services.core.stages import StageMetrics
@@ -13,7 +15,7 @@ from services.methods import Method, methods_of
 from services.wire import move_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from google.protobuf.message import Message
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from regulars.scoring.v1.scoring_pb2 import CustomerTable
     from services.core.endpoints import Endpoints
     from services.core.manager import Served
-    from services.core.scorer import Scorer
+    from services.core.scorer import ScoredAhead, Scorer
 
 
 class Servicer:
@@ -43,7 +45,14 @@ class Servicer:
             batch.name: _handler(grpc.unary_unary_rpc_method_handler, self.score_batch, batch),
             stream.name: _handler(grpc.stream_stream_rpc_method_handler, self.score_stream, stream),
         }
-        endpoints.add_registered_method_handlers(self._service, handlers)
+        endpoints.add_registered_method_handlers(self._service, handlers, {one.name: self.score_together})
+
+    def score_together(self, messages: Sequence[bytes]) -> list[ScoredAhead | None]:
+        """What several calls for one customer each can share; a call that cannot tells why in its own turn."""
+        try:
+            return self._scorer.score_together([_try_parse(self._methods.one, message) for message in messages])
+        except (Refusal, ScoringError):
+            return [None] * len(messages)
 
     def score_one(self, request: Any, context: grpc.ServicerContext) -> Message:  # noqa: ANN401 - of any service
         stages = self._one.of_call()
@@ -86,6 +95,13 @@ def _answer(method: Method, customers: CustomerTable, served: Served, scores: Sc
     move_ids(customers, table)
     served.answers.fill_table(table, scores)
     return response
+
+
+def _try_parse(method: Method, message: bytes) -> Any:  # noqa: ANN401 - of any service
+    try:
+        return method.request.FromString(message)
+    except DecodeError:
+        return None
 
 
 def _handler(

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from services.core.errors import Kind
     from services.core.manager import Served
+    from services.core.stages import Stage
 
 SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 """The semantic conventions that the attributes follow."""
@@ -210,12 +211,18 @@ class CallSpan:
             timed.start()
             self._work.add_event("queue", _seconds(waited), time.time_ns() - int(waited * 1e9))
 
+        def spent(stage: Stage, seconds: float) -> None:
+            timed.spent(stage, seconds)
+            # While it waited, at a time that calls share.
+            self._work.add_event(stage, _seconds(seconds))
+
         return CallStages(
             start,
             decode=lambda: _stage(self._work, "decode", timed.decode()),
             run=lambda: _stage(self._work, "run", timed.run()),
             encode=lambda: _stage(self._work, "encode", timed.encode()),
             tell=self._tell,
+            spent=spent,
         )
 
     def _tell(self, served: Served, rows: int) -> None:

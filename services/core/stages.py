@@ -6,7 +6,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from services.core.call_threads import arrival
 from services.core.metrics import STAGE, STAGES
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from services.core.manager import Served
 
 
+Stage = Literal["decode", "run"]
+"""Those that calls may go through together."""
+
+
 def _untold(*_what: object) -> None:
     """For calls that nobody traces."""
 
@@ -28,7 +32,8 @@ def _untold(*_what: object) -> None:
 class CallStages:
     """What times one call: `with stages.run(): …`; and `start`, for what it waited before.
 
-    `tell` is told which version answers how many customers, `refuse` why a table of a stream is refused.
+    `tell` is told which version answers how many customers, `refuse` why a table of a stream is refused, and `spent`
+    what a stage took that calls went through together.
     """
 
     start: Callable[[], None]
@@ -37,6 +42,7 @@ class CallStages:
     encode: Callable[[], AbstractContextManager[object]]
     tell: Callable[[Served, int], None] = _untold
     refuse: Callable[[Kind], None] = _untold
+    spent: Callable[[Stage, float], None] = _untold
 
 
 _NOTHING = nullcontext()
@@ -57,7 +63,10 @@ class StageMetrics:
             if arrived is not None:
                 queue.observe(time.perf_counter() - arrived)
 
-        timed = CallStages(start, decode.time, run.time, encode.time)
+        def spent(stage: Stage, seconds: float) -> None:
+            (decode if stage == "decode" else run).observe(seconds)
+
+        timed = CallStages(start, decode.time, run.time, encode.time, spent=spent)
         self._turns = cycle([timed] + [UNTIMED] * (every - 1))
 
     def of_call(self) -> CallStages:

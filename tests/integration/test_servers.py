@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +12,31 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from regulars.scoring.v1 import scoring_pb2
 from services.client import CallError
+from services.methods import methods_of
 from tests.support.bundles import SAMPLES, SCHEMA, random_columns
 from tests.support.calls import features_of, table_of
 from tests.support.polling import PATIENCE_SECONDS
 from tests.support.served import Served, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from google.protobuf.message import Message
 
     from model_registry.columns import Columns
 
+    Features = dict[str, float | str | None]
+
 CUSTOMERS = 300
+ASKED: tuple[Callable[[Features], Features], ...] = (
+    lambda features: features,
+    lambda features: {name: value for name, value in features.items() if value is not None},
+    lambda features: dict(reversed(features.items())),
+    lambda features: {**features, "frequency": None, "nobody's": None},
+    lambda features: {**features, "recency_days": np.float64(features["recency_days"] or 0)},
+)
+"""How callers may give the same customer."""
+
 EDGES = (0, 1, 8, 120, CUSTOMERS)
 
 
@@ -85,6 +98,26 @@ def test_a_row_says_what_its_place_in_a_table_says(served: Served) -> None:
         for field in row.DESCRIPTOR.fields:
             if field.name not in {"warnings", "categories", "cluster_name", "tier"}:
                 assert value_of(row, field.name) == place_of(table, plural_of(table, field.name), at), (at, field.name)
+
+
+def test_callers_who_meet_get_the_responses_that_each_gets_alone(served: Served) -> None:
+    everybody = customers()
+    asked = [(f"c{at // 2}", ASKED[at % len(ASKED)](features_of(everybody, at))) for at in range(CUSTOMERS)]
+    alone = [served.client._predict_alone(one, PATIENCE_SECONDS) for one in asked]
+    together = served.client._predict_together(asked, PATIENCE_SECONDS)
+    assert [wire_of(together(at)) for at in range(CUSTOMERS)] == [wire_of(response) for response in alone]
+    assert len({answer_of(response).status for response in alone}) == 3
+    assert any(answer_of(response).warnings for response in alone)
+    with ThreadPoolExecutor(32) as callers:
+        met = callers.map(lambda one: served.client.predict(one[0], one[1], PATIENCE_SECONDS), asked)
+        assert [wire_of(response) for response in met] == [wire_of(response) for response in alone]
+    method = methods_of(served.client.SERVICE).batch.name
+    assert served.server.metric("grpc_server_handled_total", grpc_method=method, grpc_code="OK") > 1
+
+
+def wire_of(response: Message) -> bytes:
+    """Every bit of it."""
+    return response.SerializeToString(deterministic=True)
 
 
 def bits(values: np.ndarray[Any, np.dtype[Any]]) -> object:

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 
 from model_registry.bundle import Bundle, Golden, Manifest, TrainingWindow, read_bundle, write_bundle
 from model_registry.columns import Columns
+from model_registry.ordering import properties_of
 from model_registry.release import RELEASE_FILE, Release
 from model_registry.schema import QUANTILES, Band, Feature, Output, PopulationRule, Schema, Status
 from model_registry.servable import Servable
@@ -190,6 +191,7 @@ def forest_graph(trees: int = 60, depth: int = 4, seed: int = 0) -> onnx.ModelPr
             helper.make_node("Sigmoid", ["margin"], ["churn_probability"]),
         ]
     )
+    helper.set_model_props(base, properties_of([(0, 45.0), (1, 25.0)]))
     return base
 
 

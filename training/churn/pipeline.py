@@ -9,7 +9,6 @@ import numpy as np
 
 from features.horizon import churn_horizon
 from features.labels import churned
-from features.snapshot import labelled_snapshot
 from features.tables import open_tables
 from model_registry.schema import Band, Output, PopulationRule, Schema, Status
 from training.core.booster import thresholds
@@ -98,14 +97,14 @@ def risk_bands(tuned: Tuned) -> tuple[Band, ...]:
 def _dataset(project: Project, tables: CustomerTables, as_of: dt.date | None) -> Dataset:
     days = churn_horizon(project.churn, tables, as_of) if tables.has_time_axis else 0
 
-    def answers(date: dt.date) -> ibis.Table:
+    def answers(tables: CustomerTables, date: dt.date) -> ibis.Table:
         return churned(tables, date, horizon_days=days, active_days=project.churn.active_days)
 
+    question = Question(days, "churn.horizon_days", (LABEL,), answers)
     if tables.has_time_axis:
-        question = Question(days, "churn.horizon_days", (LABEL,), answers)
         return dated_dataset(project, tables, History.of(tables, as_of), question)
     date = as_of or dt.datetime.now(tz=dt.UTC).date()
-    return undated_dataset(project, tables, labelled_snapshot(tables, date, answers(date)), LABEL)
+    return undated_dataset(project, tables, date, question)
 
 
 def _population(dataset: Dataset, project: Project) -> tuple[PopulationRule, ...]:

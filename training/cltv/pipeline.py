@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.project import Project
+    from features.tables import CustomerTables
     from model_registry.columns import Columns
     from training.core.champion import Champion
     from training.core.dataset import Dataset, Rows
@@ -71,7 +72,7 @@ class CltvPipeline:
         require_history(history.days)
         days = cltv_horizon(project.cltv, history.days)
 
-        def answers(date: dt.date) -> ibis.Table:
+        def answers(tables: CustomerTables, date: dt.date) -> ibis.Table:
             return outcomes(tables, date, horizon_days=days)
 
         question = Question(days, "cltv.horizon_days", (LABEL,), answers, across_customers=True, amounts=True)

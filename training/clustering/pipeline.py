@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.project import Project
+    from features.tables import CustomerTables
     from training.clustering.choice import Candidate
     from training.clustering.names import Persona
     from training.core.champion import Champion
@@ -86,7 +87,7 @@ class ClusteringPipeline:
         history = History.of(tables, as_of)
         days = churn_horizon(project.churn, tables, as_of)
 
-        def answers(date: dt.date) -> ibis.Table:
+        def answers(tables: CustomerTables, date: dt.date) -> ibis.Table:
             return outcomes(tables, date, horizon_days=days).select("customer", PURCHASED, REVENUE)
 
         question = Question(days, "churn.horizon_days", (PURCHASED, REVENUE), answers, features=FEATURES)

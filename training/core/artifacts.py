@@ -105,6 +105,8 @@ def _write_papers(folder: Path, facts: CardFacts) -> None:
 
 
 def _settings(dataset: Dataset) -> dict[str, float | int | str]:
+    sample = dataset.sample
+    drawn = {"sampled_customers": sample.customers, "known_customers": sample.known} if sample else {}
     return {
         "horizon_days": dataset.horizon_days,
         "first_snapshot": dataset.window.first_snapshot,
@@ -113,6 +115,7 @@ def _settings(dataset: Dataset) -> dict[str, float | int | str]:
         "training_rows": len(dataset.train),
         "test_rows": len(dataset.test),
         "features": len(dataset.features),
+        **drawn,
     }
 
 

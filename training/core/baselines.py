@@ -9,7 +9,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ LOGISTIC = "logistic regression"
 RECENCY_FEATURE = "recency_days"
 RARE_CATEGORY = 20
 """Categories with fewer rows share one column."""
+
+NEVER_SEEN = -1
 
 
 def recency_scores(
@@ -80,10 +82,13 @@ def logistic_scores(train: Rows, test: Columns, features: Sequence[Feature], lab
     )
     # A few hundred columns at most: Newton's steps are few, and end where the likelihood is largest.
     model = make_pipeline(prepare, LogisticRegression(solver="newton-cholesky"))
+    places = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=NEVER_SEEN)
+    if texts:
+        places.fit(train.columns.categorical)
     # Matrices of a few hundred columns keep threads waiting for each other longer than they work.
     with threadpool_limits(1):
-        model.fit(_table(train.columns), train.labels[label])
-    probabilities: NDArray[np.float64] = model.predict_proba(_table(test))[:, 1]
+        model.fit(_table(train.columns, places), train.labels[label])
+    probabilities: NDArray[np.float64] = model.predict_proba(_table(test, places))[:, 1]
     return probabilities
 
 
@@ -92,5 +97,7 @@ def _signed_logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return logarithms
 
 
-def _table(columns: Columns) -> NDArray[np.object_]:
-    return np.hstack([columns.numeric.astype(object), columns.categorical])
+def _table(columns: Columns, places: OrdinalEncoder) -> NDArray[np.float64]:
+    """Numbers, then the places of categories: a table of objects would take four times the memory."""
+    numbers = columns.numeric.astype(np.float64)
+    return np.hstack([numbers, places.transform(columns.categorical)]) if columns.categorical.shape[1] else numbers

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from features.specs import FeatureSpec
     from model_registry.bundle import TrainingWindow
+    from training.core.sample import Sample
 
 UNSEEN_CODE = np.float32(-1)
 """The code of a missing category and of one that training never saw; trees send both the way of NaN."""
@@ -71,8 +72,8 @@ class Dataset:
 
     `features` carry what the training rows showed: range, vocabulary, whether ever missing. `test_table` is the
     test part as it came, for models with other features. `set_aside` counts test customers that a server would
-    refuse, because they miss a feature that training never missed. `horizon_days` is 0 without a time axis. `warnings`
-    are what was found on reading that a person should know.
+    refuse, because they miss a feature that training never missed. `horizon_days` is 0 without a time axis. `sample`
+    is what of a larger base both parts are of. `warnings` are what was found on reading that a person should know.
     """
 
     features: tuple[Feature, ...]
@@ -82,6 +83,7 @@ class Dataset:
     horizon_days: int
     window: TrainingWindow
     set_aside: int = 0
+    sample: Sample | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -128,6 +130,7 @@ def make_dataset(
     test_table: pa.Table,
     horizon_days: int,
     window: TrainingWindow,
+    sample: Sample | None = None,
 ) -> Dataset:
     """Describes the features by the training rows and sets aside test customers whom a server would refuse.
 
@@ -146,6 +149,7 @@ def make_dataset(
         horizon_days=horizon_days,
         window=window,
         set_aside=int((~servable).sum()),
+        sample=sample,
     )
 
 

@@ -175,6 +175,8 @@ def _register_candidate(registry: Registry, name: str, run_id: str, digest: str)
 
 def _warnings(dataset: Dataset, suspects: Iterable[Suspect], champion: Champion) -> Iterator[str]:
     yield from dataset.warnings
+    if dataset.sample:
+        yield f"It learnt from and was tested on {dataset.sample}; training.most_customers sets how many."
     for suspect in suspects:
         yield f"{suspect.feature} alone reaches an AUC of {suspect.auc:.3f} for {suspect.label}; it was acknowledged."
     if champion.warning:

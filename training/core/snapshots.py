@@ -17,6 +17,7 @@ from model_registry.bundle import TrainingWindow
 from training.core.dataset import Rows, make_dataset, rows_from_arrow
 from training.core.eligibility import MINIMUM_TEST, MINIMUM_TRAINING, require_both_outcomes
 from training.core.errors import TrainingError
+from training.core.sample import at_most
 from training.core.split import TEST_SHARE, Windows, last_whole_day, plan_windows, split_customers
 
 if TYPE_CHECKING:
@@ -65,16 +66,16 @@ class History:
 class Question:
     """What a model asks about the customers of a moment.
 
-    `answers` gives `customer` and the `labels` for a date; they close `horizon_days` later, which `key` sets in the
-    project. `by_category` takes the features of single categories too. `across_customers` allows to split customers
-    where the history is too short for an earlier snapshot to train. `amounts` are labels of
-    which none need be zero. `features` are the only ones to take, where named.
+    `answers` gives, of these tables, `customer` and the `labels` for a date; they close `horizon_days` later, which
+    `key` sets in the project. `by_category` takes the features of single categories too. `across_customers` allows to
+    split customers where the history is too short for an earlier snapshot to train. `amounts` are labels of which none
+    need be zero. `features` are the only ones to take, where named.
     """
 
     horizon_days: int
     key: str
     labels: tuple[str, ...]
-    answers: Callable[[dt.date], ibis.Table]
+    answers: Callable[[CustomerTables, dt.date], ibis.Table]
     by_category: bool = False
     across_customers: bool = False
     amounts: bool = False
@@ -120,37 +121,39 @@ def dated_dataset(project: Project, tables: CustomerTables, history: History, qu
     """
     windows = _plan(project, history, question)
     specs = chosen_specs(project, tables, by_category=question.by_category, only=question.features)
-    read = {
-        date: to_arrow(labelled_snapshot(tables, date, question.answers(date)))
-        for date in sorted({*windows.train, windows.test})
-    }
+    dates = sorted({*windows.train, windows.test})
+    asked = [question.answers(tables, date) for date in dates]
+    tables, sample = at_most(project.training.most_customers, tables, asked)
+    read = {date: to_arrow(labelled_snapshot(tables, date, question.answers(tables, date))) for date in dates}
     rows = {date: rows_from_arrow(table, specs, question.labels, np.datetime64(date)) for date, table in read.items()}
     window = TrainingWindow(*(date.isoformat() for date in (windows.train[0], windows.train[-1], windows.test)))
     test, test_table = rows[windows.test], read[windows.test]
     if windows.train != (windows.test,):
         train = Rows.concatenate([rows[date] for date in windows.train])
-        return make_dataset(specs, train, test, test_table, question.horizon_days, window)
+        return make_dataset(specs, train, test, test_table, question.horizon_days, window, sample)
     label = question.labels[0]
     if question.amounts:
         fit, held_out = split_customers(test, label)
     else:
         fit, held_out = _parted(test, label, "history holds no earlier snapshot, so the table of customers")
     return make_dataset(
-        specs, test.at(fit), test.at(held_out), test_table.take(held_out), question.horizon_days, window
+        specs, test.at(fit), test.at(held_out), test_table.take(held_out), question.horizon_days, window, sample
     )
 
 
-def undated_dataset(project: Project, tables: CustomerTables, labelled: ibis.Table, label: str) -> Dataset:
-    """Where labels carry no date: customers split at random, stratified by `label`.
+def undated_dataset(project: Project, tables: CustomerTables, date: dt.date, question: Question) -> Dataset:
+    """Where labels carry no date: customers as of `date`, split at random, stratified by the label.
 
     Raises:
         TrainingError: an outcome is too rare to be split.
     """
     specs = chosen_specs(project, tables)
-    table = to_arrow(labelled)
+    tables, sample = at_most(project.training.most_customers, tables, [question.answers(tables, date)])
+    table = to_arrow(labelled_snapshot(tables, date, question.answers(tables, date)))
+    (label,) = question.labels
     rows = rows_from_arrow(table, specs, [label], None)
     fit, held_out = _parted(rows, label, "table of customers")
-    return make_dataset(specs, rows.at(fit), rows.at(held_out), table.take(held_out), 0, TrainingWindow())
+    return make_dataset(specs, rows.at(fit), rows.at(held_out), table.take(held_out), 0, TrainingWindow(), sample)
 
 
 def _plan(project: Project, history: History, question: Question) -> Windows:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.project import Project
+    from features.tables import CustomerTables
     from model_registry.schema import Feature
     from training.core.champion import Champion
     from training.core.classifier import Calibrated, Tuned
@@ -62,7 +63,7 @@ class PropensityPipeline:
         days = propensity_horizon(project.propensity, tables, history.stand)
         labels = (PURCHASE.label, *(target.label for target in parts_of(project)))
 
-        def answers(date: dt.date) -> ibis.Table:
+        def answers(tables: CustomerTables, date: dt.date) -> ibis.Table:
             return outcomes(tables, date, horizon_days=days)
 
         question = Question(days, "propensity.horizon_days", labels, answers, by_category=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from regulars.scoring.v1 import scoring_pb2
 
+_OPENING = threading.Lock()
+
 NAMES = [f"feature_{at:02}" for at in range(24)]
 
 
@@ -25,7 +28,9 @@ def _client(port: int) -> ChurnClient:
 
 @contextmanager
 def connect(port: int) -> Iterator[script.Ask]:
-    client = _client(port)
+    # Without the lock, threads that begin together would open one each.
+    with _OPENING:
+        client = _client(port)
 
     def ask(row: list[float]) -> float:
         response = client.predict("customer", dict(zip(NAMES, row, strict=True)))

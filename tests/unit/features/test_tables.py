@@ -13,7 +13,7 @@ from features.errors import TableError
 from features.project import Tables
 from features.sections import Events, Transactions
 from features.snapshot import snapshot, to_arrow
-from features.tables import canonical_tables, open_tables
+from features.tables import canonical_tables, only, open_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -282,3 +282,25 @@ def test_tables_on_two_backends_are_refused() -> None:
     here, there = (ibis.duckdb.connect().create_table("lines", LINES) for _ in range(2))
     with pytest.raises(TableError, match=r"live in 2 places .*\(tables\.transactions \| tables\.events\)"):
         canonical_tables(mapping, {"transactions": here, "events": there})
+
+
+def test_only_some_customers_are_left_in_every_table(project_of: LoadTables, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("who\n1\n2\n3\n")
+    text = write(tmp_path, "csv") + PEOPLE
+    tables = only(open_tables(project_of(text)), pa.table({"customer": [2, 3]}))
+    assert spent(tables) == {"2": 3.0}
+    assert tables.customers is not None
+    assert sorted(tables.customers.to_pyarrow()["customer"].to_pylist()) == [2, 3]
+
+
+def test_whoever_is_left_is_read_no_more_from_the_source(project_of: LoadTables, tmp_path: Path) -> None:
+    tables = only(open_tables(project_of(write(tmp_path, "csv"))), pa.table({"customer": [2]}))
+    (tmp_path / "lines.csv").unlink()
+    assert spent(tables) == {"2": 3.0}
+
+
+def test_a_table_that_cannot_be_copied_is_named(project_of: LoadTables, tmp_path: Path) -> None:
+    tables = open_tables(project_of(write(tmp_path, "csv")))
+    (tmp_path / "lines.csv").unlink()
+    with pytest.raises(TableError, match=r"tables cannot be read: .*lines\.csv"):
+        only(tables, pa.table({"customer": [2]}))

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from model_registry import servable as servable_module
 from model_registry.bundle import Bundle, BundleError, Golden
 from model_registry.columns import Columns
+from model_registry.ordering import CUTS, LEAST_ROWS
 from model_registry.readings import ScoringError
 from model_registry.schema import QUANTILES, Band, Output, PopulationRule, Schema, Status
 from model_registry.servable import GOLDEN_TOLERANCE, SLICE_ROWS, Servable
@@ -231,6 +232,21 @@ def test_the_plain_reading_of_one_customer_gives_the_bits_of_the_arrays(
 def test_more_rows_than_a_slice_are_scored_as_at_once(forest: Servable) -> None:
     many = random_columns(2 * SLICE_ROWS + 1)
     assert_same_scores(forest.score(many), forest.score_slice(many))
+
+
+@pytest.mark.parametrize("rows", [LEAST_ROWS - 1, LEAST_ROWS, SLICE_ROWS])
+def test_sorted_customers_get_the_bits_that_they_get_alone(forest: Servable, rows: int) -> None:
+    many = random_columns(rows)
+    (together,) = forest.run(many)
+    alone = [forest.run(many.slice(row, row + 1))[0] for row in range(rows)]
+    assert bits(together).tolist() == bits(np.concatenate(alone)).tolist()
+
+
+def test_a_graph_whose_order_cannot_be_read_is_refused() -> None:
+    model = graph()
+    helper.set_model_props(model, {CUTS: "[[2, 0.5]]"})
+    with pytest.raises(BundleError, match="sort"):
+        Servable(bundle_of(model))
 
 
 def shifted(by: float) -> Golden:

@@ -14,9 +14,10 @@ from regulars.clustering.v1 import clustering_pb2
 from regulars.open_inference.v2 import open_inference_pb2
 from regulars.propensity.v1 import propensity_pb2
 from regulars.scoring.v1 import scoring_pb2
-from services.wire import fill, move_ids, payload
+from services.wire import fill, move_ids, payload, payloads
 
-floats = st.lists(st.floats(width=32, allow_nan=False), max_size=300)
+number = st.floats(width=32, allow_nan=False)
+floats = st.lists(number, max_size=300)
 small = st.integers(0, 127)
 whole = st.integers(-(2**31), 2**31 - 1)
 # Lists of small numbers are encoded another way.
@@ -116,3 +117,15 @@ def test_a_payload_of_another_length_or_beside_something_else_is_none() -> None:
     assert payload(scoring_pb2.NumericColumn.FromString(b"\x78\x01"), "values", 8) is None
     later = open_inference_pb2.InferTensorContents(fp32_contents=[1.0, 2.0], bytes_contents=[b"x"])
     assert payload(later, "fp32_contents", 8) is None
+
+
+@given(st.integers(1, 40).flatmap(lambda rows: st.lists(st.lists(number, min_size=rows, max_size=rows), min_size=1)))
+def test_payloads_stand_side_by_side(table: list[list[float]]) -> None:
+    columns = [scoring_pb2.NumericColumn(name=f"feature_{at}", values=values) for at, values in enumerate(table)]
+    names = [scoring_pb2.NumericColumn(name=column.name).SerializeToString() for column in columns]
+    length = 4 * len(table[0])
+    assert payloads(columns, "values", length, names) == np.array(table, "<f4").tobytes()
+    assert payloads(columns, "values", length + 4, names) is None
+    assert payloads(columns, "values", length, [b"", *names[1:]]) is None
+    columns[-1].MergeFromString(b"\x78\x01")
+    assert payloads(columns, "values", length, names) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from model_registry.servable import Servable
 from regulars.scoring.v1 import scoring_pb2
 from services.client import CallError, ChurnClient, customer_table
 from services.client.stream import WINDOW
-from tests.support.bundles import SLOW_ABOVE, awkward_graph, probability, random_columns, release_bundle
+from tests.support.bundles import BREAKING, SLOW_ABOVE, awkward_graph, probability, random_columns, release_bundle
 from tests.support.calls import table_of
 from tests.support.polling import PATIENCE_SECONDS, eventually
 from tests.support.server import ServerProcess, running
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 
     from model_registry.columns import Columns
 
+    Features = dict[str, float | str | None]
+
 LONG = SLOW_ABOVE + 1_000_000
 """Orders of a customer whom the awkward graph scores for a good part of a second."""
+
+GOOD: Features = {"recency_days": 10, "frequency": 2.0, "channel": "web"}
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +161,53 @@ def restarting(bundles: Path, server: ServerProcess) -> Iterator[ServerProcess]:
     server.process.wait(PATIENCE_SECONDS)
     with running(bundles, port=port) as another:
         yield another
+
+
+def crowd(client: ChurnClient, *asked: tuple[str, Features]) -> list[object]:
+    """What each of the callers got, who asked at once; of a failed call, its reason."""
+
+    def ask(one: tuple[str, Features]) -> object:
+        try:
+            return client.predict(*one, deadline=PATIENCE_SECONDS)
+        except CallError as error:
+            return error.reason or error.code.name
+
+    with ThreadPoolExecutor(len(asked)) as callers:
+        return list(callers.map(ask, asked))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"recency": 1.0}, "INVALID_CUSTOMERS"),
+        ({"recency_days": 1.0, "channel": 7.0}, "INVALID_CUSTOMERS"),
+        ({"recency_days": 1.0, "frequency": BREAKING}, "INTERNAL"),
+    ],
+)
+def test_a_bad_customer_among_a_crowd_is_told_why_and_the_others_are_scored(
+    client: ChurnClient, bad: Features, reason: str
+) -> None:
+    expected = client.predict("a", GOOD)
+    answers = crowd(client, *[("a", bad if at % 10 == 5 else GOOD) for at in range(60)])
+    assert answers == [reason if at % 10 == 5 else expected for at in range(60)]
+
+
+def test_a_crowd_without_a_server_is_told_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with ChurnClient(f"127.0.0.1:{port}") as client:
+        assert crowd(client, *[("a", GOOD)] * 20) == ["UNAVAILABLE"] * 20
+
+
+def test_a_crowd_whose_calls_hang_is_told_in_time() -> None:
+    with silent() as target, ChurnClient(target) as client, ThreadPoolExecutor(20) as callers:
+
+        def ask(_: int) -> CallError:
+            with pytest.raises(CallError) as failed:
+                client.predict("a", {}, deadline=0.2)
+            return failed.value
+
+        assert {error.code for error in callers.map(ask, range(20))} == {grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 def version_of(client: ChurnClient) -> str | None:

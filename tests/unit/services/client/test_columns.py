@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regulars.churn.v1 import churn_pb2
 from regulars.cltv.v1 import cltv_pb2
@@ -11,6 +13,7 @@ from regulars.clustering.v1 import clustering_pb2
 from regulars.propensity.v1 import propensity_pb2
 from regulars.scoring.v1 import scoring_pb2
 from services.client import AnyClient, ChurnClient, CltvClient, ClusteringClient, PropensityClient, load_client
+from services.client.columns import names_of
 
 NAN = float("nan")
 OK, INACTIVE = scoring_pb2.SCORE_STATUS_OK, scoring_pb2.SCORE_STATUS_INACTIVE
@@ -33,6 +36,12 @@ def test_enums_that_only_a_later_server_knows_are_shown_by_number() -> None:
     columns = ChurnClient.columns(later)
     assert columns["status"].tolist() == ["OK", "99"]
     assert columns["churn_probability_band"].tolist() == ["LOW", "77"]
+
+
+@given(st.lists(st.integers(0, 9) | st.integers(-(2**31), 2**31 - 1)))
+def test_every_number_has_its_name_or_is_its_own(numbers: list[int]) -> None:
+    names = {0: None, 1: "LOW", 3: "HIGH"}
+    assert names_of(numbers, names).tolist() == [names.get(number, str(number)) for number in numbers]
 
 
 def test_propensities_have_a_column_a_category() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import pytest
@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, format_span_id, format_trace_id
 
+from services.client import ChurnClient
 from services.client.errors import CallError
 from services.client.tracing import CallTracing, Metadata, _server_of
 from tests.support.server import REPOSITORY
@@ -122,9 +123,24 @@ def test_the_server_is_told_not_to_trace_what_is_not_sampled(monkeypatch: pytest
     assert application.spans == ()
 
 
+def test_calls_that_are_traced_are_made_one_by_one(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ChurnClient("127.0.0.1:1") as client:
+        monkeypatch.setattr(client._coalescer, "ask", never)
+        for _ in range(2):
+            with pytest.raises(CallError):
+                client.predict("c1", {}, deadline=0.01)
+    assert [span.name for span in application.spans] == [METHOD, METHOD]
+
+
+def never(*_: object) -> NoReturn:
+    raise AssertionError("a call was put together with others")
+
+
 def test_without_a_provider_nothing_is_traced() -> None:
-    with CallTracing("churn:50051").call(METHOD) as metadata:
+    tracing = CallTracing("churn:50051")
+    with tracing.call(METHOD) as metadata:
         assert metadata == ()
+    assert not tracing.is_on
 
 
 def test_whoever_does_not_use_opentelemetry_does_not_import_it() -> None:

@@ -403,3 +403,25 @@ def test_rows_and_tables_decode_to_the_same_bits(rows: list[tuple[float, float |
     np.testing.assert_array_equal(np.isnan(together.numeric), missing)
     np.testing.assert_array_equal(bits(together.numeric)[~missing], bits(as_table.numeric)[~missing])
     assert together.categorical.tolist() == as_table.categorical.tolist()
+
+
+whole = Codec(Schema(tuple(Feature(name, "numeric") for name in ("a", "b")), ()), MAX_ROWS)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(width=32, allow_infinity=False), st.floats(width=32, allow_infinity=False)),
+        min_size=1,
+        max_size=MAX_ROWS,
+    )
+)
+def test_columns_in_the_order_of_the_schema_are_decoded_as_in_any_other(rows: list[tuple[float, float]]) -> None:
+    columns = [numbers(name, *values) for name, values in zip("ab", zip(*rows, strict=True), strict=True)]
+    ids = [str(row) for row in range(len(rows))]
+    decoded = [
+        whole.decode_table(scoring_pb2.CustomerTable(ids=ids, numeric=order)).numeric
+        for order in (columns, columns[::-1])
+    ]
+    for numeric in decoded:
+        assert numeric.flags.c_contiguous
+        assert bits(numeric).tolist() == bits(np.array(rows, np.float32)).tolist()

@@ -29,6 +29,7 @@ from training.core.graph import probability_graph
 from training.core.job import train
 from training.core.judge import judge_classifier
 from training.core.pipeline import Fitted
+from training.core.sample import Sample
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -313,6 +314,17 @@ def test_an_outcome_that_everybody_shares_is_not_learnt(desk: Desk, outcome: flo
 def test_customers_set_aside_are_told(desk: Desk) -> None:
     result = train(SmallPipeline(replace(dataset(), set_aside=3)), desk.project(), desk.registry, desk.tracker)
     assert any(warning.startswith("3 test customers were set aside") for warning in result.warnings)
+
+
+def test_a_sample_is_told_to_whoever_trains_on_the_card_and_in_the_run(desk: Desk) -> None:
+    pipeline = SmallPipeline(replace(dataset(), sample=Sample(600, 12_345)))
+    result = train(pipeline, desk.project(), desk.registry, desk.tracker)
+    run_id = result.version.run_id
+    told = "It learnt from and was tested on a random sample of 600 of 12,345 customers; training.most_customers sets"
+    assert any(warning.startswith(told) for warning in result.warnings)
+    assert told in (desk.tracker.root / run_id / CARD_FILE).read_text()
+    parameters = desk.tracker.records[run_id].parameters
+    assert (parameters["sampled_customers"], parameters["known_customers"]) == (600, 12_345)
 
 
 def test_the_code_has_a_digest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from model_registry.bundle import Bundle, Golden, Manifest, TrainingWindow
+from model_registry.ordering import CUTS, MOST_CUTS
 from model_registry.schema import Output, Schema
 from model_registry.servable import Servable
 from tests.support.learning import HORIZON, LABEL, dataset
@@ -204,6 +206,12 @@ def test_the_same_model_gives_the_same_bytes_at_the_pinned_opsets() -> None:
     assert probability_graph(SCHEMA, {OUTPUT: MODEL}) == GRAPH
     opsets = {entry.domain: entry.version for entry in onnx.load_from_string(GRAPH).opset_import}
     assert opsets == {"": 21, "ai.onnx.ml": 3}
+
+
+def test_a_graph_is_cut_where_its_trees_split_numbers() -> None:
+    cuts = json.loads({entry.key: entry.value for entry in onnx.load_from_string(GRAPH).metadata_props}[CUTS])
+    assert len(cuts) == MOST_CUTS
+    assert all(np.float32(end) in THRESHOLDS[feature] for feature, end in cuts)
 
 
 def test_golden_rows_are_plain_missing_and_unseen() -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from features.labels import churned
 from features.project import load_project
-from features.snapshot import labelled_snapshot
 from features.tables import open_tables
 from training.core.eligibility import MINIMUM_TEST, MINIMUM_TRAINING, require_both_outcomes
 from training.core.errors import NotEligibleError, TrainingError
-from training.core.snapshots import MINIMUM_PARTED, History, undated_dataset
+from training.core.snapshots import MINIMUM_PARTED, History, Question, undated_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,9 +61,8 @@ def parted(folder: Path, leavers: int) -> Dataset:
     roles = 'customer = "who"\nattributes = ["seats"]\nchurned = "left"\n'
     owner = project(folder, f'[tables.customers]\nsource = "people.csv"\n{roles}')
     tables = open_tables(owner)
-    answers = churned(tables, dt.date(2024, 7, 1), horizon_days=0, active_days=0)
-    labelled = labelled_snapshot(tables, dt.date(2024, 7, 1), answers)
-    return undated_dataset(owner, tables, labelled, "churned")
+    question = Question(0, "", ("churned",), partial(churned, horizon_days=0, active_days=0))
+    return undated_dataset(owner, tables, dt.date(2024, 7, 1), question)
 
 
 def test_both_parts_hold_enough_of_what_the_whole_held_just_enough(tmp_path: Path) -> None:
