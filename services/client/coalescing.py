@@ -6,6 +6,7 @@ those who wait sends for all of them. So no timer delays a call, and tables grow
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,8 @@ class _Call(Generic[Question, Answer]):
     leads: bool = False
     outcome: Answers[Answer] | CallError | None = None
     place: int = 0
+    size: int = 1
+    """Of the table, of him who leads."""
 
     @property
     def seconds_left(self) -> float:
@@ -137,11 +140,15 @@ class Coalescer(Generic[Question, Answer]):
         with self._lock:
             if not self._waiting:
                 return [call]
+            # Tables of one size: in turns, one is made and read while the server answers the other.
+            callers = len(self._waiting) + sum(out.size for out in self._out)
+            most = min(self._most, math.ceil(callers / IN_FLIGHT))
             calls, left = [call], deque[_Call[Question, Answer]]()
             for other in self._waiting:
-                fits = other.deadline == call.deadline and len(calls) < self._most
+                fits = other.deadline == call.deadline and len(calls) < most
                 (calls if fits else left).append(other)
             self._waiting = left
+            call.size = len(calls)
         return calls
 
     def _ask_for(self, calls: Sequence[_Call[Question, Answer]]) -> None:
