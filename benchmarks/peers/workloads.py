@@ -7,25 +7,22 @@ from dataclasses import dataclass
 from benchmarks.peers.board import Workload
 
 CALL = (
-    "Triton reads, gathers and answers calls in C++, and its Python sees one batch of whoever waits. Here every call "
-    "is a Python thread's: gRPC hands it over and takes its answer back, under one interpreter lock, which costs most "
-    "of its time. The column of the empty handler is the limit of that design."
+    "Triton reads, gathers and answers calls in C++, on as many threads as come, and its Python sees one batch of "
+    "whoever waits. Regulars gathers too, but each call is read, checked, counted and answered by Python, under one "
+    "interpreter lock, which by now costs several times the graph. The column of the empty handler is what gRPC's own "
+    "Python server reaches with nothing to do."
 )
 TABLE = (
     "The graph is most of it for everybody; what differs is around it. Regulars checks every value against the range "
     "of training, reads status, percentile and band off every score and names every customer's id; peers return bare "
-    "numbers."
+    "numbers. That is the same for a table of any size up to some hundreds, so small tables pay most for it."
 )
 WAITING = (
-    "A call that waits in Triton is scored together with the others that wait; in Regulars it takes its turn, and "
-    "beyond 32 in flight it is refused and comes again after the pause that it is told, however soon there is room. So "
-    "a burst or a stall that others queue through makes a longer tail here."
+    "A loop that handles calls reads nothing else meanwhile, and beyond 32 in flight a call is refused and comes again "
+    "after the pause that it is told, however soon there is room. So a burst or a stall that others queue through makes "
+    "a longer tail here."
 )
-CLIENT = (
-    "A call costs the clients of Regulars and of Triton about the same; what differs is the server behind them, for "
-    "the reason of the first rows. Regulars has no client for asyncio, which takes 32 calls at once better than 32 "
-    "threads."
-)
+CLIENT = "What Python's threads cost: to wait, to be woken and to get the interpreter, for each customer."
 MILLION = (
     "Each table names its customers and its features, and comes back with statuses, percentiles and bands: four "
     "columns, where a peer returns one."
