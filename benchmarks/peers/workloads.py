@@ -19,8 +19,8 @@ TABLE = (
 )
 WAITING = (
     "A loop that handles calls reads nothing else meanwhile, and beyond 32 in flight a call is refused and comes again "
-    "after the pause that it is told, however soon there is room. So a burst or a stall that others queue through makes "
-    "a longer tail here."
+    "after the pause that it is told, however soon there is room. So a burst or a stall that others queue through "
+    "makes a longer tail here."
 )
 CLIENT = "What Python's threads cost: to wait, to be woken and to get the interpreter, for each customer."
 MILLION = (

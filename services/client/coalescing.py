@@ -1,7 +1,7 @@
 """Calls for one customer each, made at the same time, sent as few calls for many.
 
 A call that finds fewer than `IN_FLIGHT` out is sent at once. Who comes later waits until one is back; then the first of
-those who wait sends for all of them. So no timer delays a call, and tables grow with the number of callers.
+those who wait sends for his share of all callers. So no timer delays a call, and tables grow as the callers do.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from threading import Lock
+from threading import TIMEOUT_MAX, Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -58,12 +58,12 @@ class _Call(Generic[Question, Answer]):
     leads: bool = False
     outcome: Answers[Answer] | CallError | None = None
     place: int = 0
-    size: int = 1
-    """Of the table, of him who leads."""
+    followers: Sequence[_Call[Question, Answer]] = ()
+    """For whom he asks, who leads."""
 
     @property
     def seconds_left(self) -> float:
-        return max(0.0, self.until - monotonic())
+        return min(max(0.0, self.until - monotonic()), TIMEOUT_MAX)
 
 
 class Coalescer(Generic[Question, Answer]):
@@ -109,47 +109,57 @@ class Coalescer(Generic[Question, Answer]):
 
     def _wait(self, call: _Call[Question, Answer]) -> None:
         """Until its turn. Who loses patience takes the place of the oldest that is out, which may have hung."""
-        if call.turn.acquire(timeout=PATIENCE_SECONDS):
-            return
+        try:
+            if call.turn.acquire(timeout=PATIENCE_SECONDS):
+                return
+            with self._lock:
+                if call in self._waiting:
+                    self._waiting.remove(call)
+                    self._out.popleft()
+                    self._out.append(call)
+                    call.leads = True
+            # Who does not lead now was taken along. Who took him may be interrupted before he has released him.
+            if not call.leads:
+                call.turn.acquire(timeout=call.seconds_left)
+        except BaseException:
+            self._leave(call)
+            raise
+
+    def _leave(self, call: _Call[Question, Answer]) -> None:
+        """Of a caller who is interrupted: nobody shall hand him the lead, and if he has it, it goes on."""
         with self._lock:
             if call in self._waiting:
                 self._waiting.remove(call)
-                self._out.popleft()
-                self._out.append(call)
-                call.leads = True
-                return
-        # Somebody has taken him along, or is handing him the lead.
-        call.turn.acquire()
+        self._pass_on(call)
 
     def _lead(self, call: _Call[Question, Answer]) -> Answer:
         """Asks for a caller and for all who wait."""
-        calls = self._gather(call)
         try:
-            if len(calls) == 1:
+            self._gather(call)
+            if not call.followers:
                 return self._ask_alone(call.question, call.seconds_left)
-            self._ask_for(calls)
+            self._ask_for([call, *call.followers])
         finally:
-            for follower in calls[1:]:
+            for follower in call.followers:
                 follower.turn.release()
             # After them, so that those who come again at once are in the next table.
             self._pass_on(call)
         return self._answer(call)
 
-    def _gather(self, call: _Call[Question, Answer]) -> list[_Call[Question, Answer]]:
-        """The call, and those who wait for as long as it does: a short deadline would end the others' early."""
+    def _gather(self, call: _Call[Question, Answer]) -> None:
+        """Takes along those who wait for as long as the call does: a short deadline would end the others' early."""
         with self._lock:
             if not self._waiting:
-                return [call]
+                return
             # Tables of one size: in turns, one is made and read while the server answers the other.
-            callers = len(self._waiting) + sum(out.size for out in self._out)
+            callers = len(self._waiting) + sum(1 + len(out.followers) for out in self._out)
             most = min(self._most, math.ceil(callers / IN_FLIGHT))
-            calls, left = [call], deque[_Call[Question, Answer]]()
+            followers, left = list[_Call[Question, Answer]](), deque[_Call[Question, Answer]]()
             for other in self._waiting:
-                fits = other.deadline == call.deadline and len(calls) < most
-                (calls if fits else left).append(other)
-            self._waiting = left
-            call.size = len(calls)
-        return calls
+                fits = other.deadline == call.deadline and 1 + len(followers) < most
+                (followers if fits else left).append(other)
+            # At once: no interrupt finds somebody who neither waits nor follows.
+            call.followers, self._waiting = followers, left
 
     def _ask_for(self, calls: Sequence[_Call[Question, Answer]]) -> None:
         outcome: Answers[Answer] | CallError | None = None
@@ -164,7 +174,9 @@ class Coalescer(Generic[Question, Answer]):
         except Exception:  # noqa: BLE001, S110 - what cannot be sent together, and each finds out for himself
             pass
         for place, call in enumerate(calls):
-            call.outcome, call.place = outcome, place
+            # The place first: who has run out of time looks at the outcome without being released.
+            call.place = place
+            call.outcome = outcome
 
     def _answer(self, call: _Call[Question, Answer]) -> Answer:
         outcome = call.outcome
@@ -187,7 +199,7 @@ class Coalescer(Generic[Question, Answer]):
                 return
             following = self._waiting.popleft()
             self._out.append(following)
-        following.leads = True
+            following.leads = True
         following.turn.release()
 
 

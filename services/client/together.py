@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from services.methods import Methods
 
+_NUMBERS = {float, int}
+"""Types whose values a column takes as they are; of others each value is looked at."""
+
 
 def put_together(table: scoring_pb2.CustomerTable, customers: Sequence[Mapping[str, float | str | None]]) -> None:
     """Fills an empty table with customers by their features. Their ids there are their places: two callers may ask for
@@ -29,6 +32,9 @@ def put_together(table: scoring_pb2.CustomerTable, customers: Sequence[Mapping[s
     table.ids.extend(map(str, range(len(customers))))
     for name in dict.fromkeys(chain.from_iterable(features.keys() for features in customers)):
         values = [features.get(name) for features in customers]
+        if _NUMBERS.issuperset(map(type, values)):
+            table.numeric.add(name=name, values=values)
+            continue
         given = [value for value in values if value is not None]
         if given and all(isinstance(value, str) for value in given):
             table.categorical.append(encode_dictionary(name, values))

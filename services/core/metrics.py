@@ -209,8 +209,8 @@ LABELS = {
     "grpc_code": "the status as Go spells it: `OK`, `InvalidArgument`, `DeadlineExceeded` …; empty of what was never "
     "sent",
     "stage": "`queue`: from a call's arrival until work on it starts, which is waiting for the message, for a "
-    "thread or the loop's turn and for the interpreter, and parsing; `decode`: customers into the model's columns, checked; `run`: "
-    "the graph, and what is read off its scores; `encode`: scores into the answer",
+    "thread or the loop's turn and for the interpreter, and parsing; `decode`: customers into the model's columns, "
+    "checked; `run`: the graph, and what is read off its scores; `encode`: scores into the answer",
     "lane": "`interactive`, `batch`, `bulk`, `probe` or `reflection`",
     "model": "`churn`, `propensity`, `cltv` or `clustering`",
     "status": "`ok`, `insufficient_history` …: `ScoreStatus` in the proto",
