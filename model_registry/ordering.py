@@ -76,7 +76,7 @@ def ordering_of(properties: Mapping[str, str], features: int) -> Ordering | None
         return None
     try:
         cuts = [(int(feature), float(end)) for feature, end in json.loads(properties[CUTS])]
-    except TypeError as error:
+    except (TypeError, OverflowError, RecursionError) as error:
         raise ValueError("cuts are pairs of a feature and a number") from error
     if not 1 <= len(cuts) <= MOST_CUTS or not all(0 <= feature < features for feature, _ in cuts):
         raise ValueError(f"a graph has up to {MOST_CUTS} cuts, all through its features")

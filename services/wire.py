@@ -59,6 +59,7 @@ def payloads(messages: Sequence[Message], name: str, length: int, before: Sequen
     parts = []
     for message, start in zip(messages, before, strict=True):
         data = message.SerializeToString()
+        # Without values there is no head either: data[:-0] is empty, and stands for a table that the slow way refuses.
         if data[:-length] != start + _head(message.DESCRIPTOR, name, length):
             return None
         parts.append(data[-length:])

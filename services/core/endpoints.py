@@ -12,14 +12,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
 
 import grpc
 
 from services.core.admission import admitted
 from services.core.call_threads import done_ahead
 from services.core.errors import CANCELLED, MALFORMED, Refusal, as_refusal, check_alive, gone
-from services.core.inline import InlineServer
 from services.core.metrics import MethodMetrics
 from services.core.tracing import current_trace
 from services.core.waiting import Messages
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from services.core.admission import Lane
-    from services.core.inline import Together
+    from services.core.inline import Handle, Together
     from services.core.shadow import Mirror
     from services.core.tracing import Tracer
     from services.core.waiting import Patience
@@ -37,8 +36,19 @@ TABLE_METHODS = ("Batch", "ModelInfer")
 """How the names of those begin that take a table in one message."""
 
 
+@runtime_checkable
+class UnaryServer(Protocol):
+    """A server that takes unary calls by a way of its own: `services.core.inline.InlineServer`."""
+
+    def add_unary(self, service: str, method: str, handle: Handle, lane: Lane, together: Together | None) -> None: ...
+
+
 class Ahead(Protocol):
     """What was done for a call before its turn, together with others of its method."""
+
+    @property
+    def seconds(self) -> float:
+        """The call's share of the time that it took."""
 
     @property
     def request(self) -> Any:  # noqa: ANN401 - of any method
@@ -101,7 +111,7 @@ class Endpoints:
         """`together` has, for unary methods, what can be done for several calls at once: each gets its `Ahead`."""
         wrapped = {}
         for name, handler in handlers.items():
-            if isinstance(self._server, InlineServer) and not handler.request_streaming:
+            if isinstance(self._server, UnaryServer) and not handler.request_streaming:
                 unary = self._unary(service, name, handler)
                 self._server.add_unary(service, name, unary, self._lanes.of(name), together.get(name))
             else:
@@ -140,11 +150,11 @@ class Endpoints:
         receive = self._patience.message
 
         def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-            started = metrics.start()
+            ahead: Ahead | None = done_ahead()
+            started = metrics.start() - (ahead.seconds if ahead else 0.0)
             try:
                 with admitted():
                     message = receive(requests, context)
-                    ahead: Ahead | None = done_ahead()
                     request = ahead.request if ahead else parse(message)
                     metrics.received.inc()
                     response: bytes = serialise(behaviour(request, context))

@@ -4,8 +4,9 @@
 handler that costs less than they do. Here the loop reads the message as well, and handles what is small itself.
 
 It is gRPC's own server, which takes these calls beside all others and from the same queue of events: health,
-reflection, streams and the drain stay gRPC's. That part of gRPC is private: `is_known` tells whether this version of it
-has been tried. With any other, calls take the public way, which is slower and the same in all else.
+reflection, streams and the drain stay gRPC's. That part of gRPC is private. So this module is imported only where the
+version of gRPC is one that has been tried; with any other, calls take the public way, which is slower and the same in
+all else.
 """
 
 from __future__ import annotations
@@ -32,17 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from services.core.access import Doorkeeper
-    from services.core.admission import Lane
+    from services.core.admission import Lane, Place
     from services.core.waiting import Patience
 
     Handle = Callable[[Iterator[bytes], grpc.ServicerContext], bytes]
     Together = Callable[[Sequence[bytes]], Sequence[object]]
 
-KNOWN = ("1.85.",)
-"""Versions of gRPC whose private part was tried, by how they begin."""
-
 SMALL_BYTES = 4096
-"""Of a message that the loop handles itself. It holds a few customers at most, and while it is handled, which takes
+"""Of a message that the loop handles itself: a customer, or a table of some dozens. While it is handled, which takes
 parts of a millisecond, nothing else is read."""
 
 QUICK_SECONDS = 0.002
@@ -50,6 +48,9 @@ QUICK_SECONDS = 0.002
 
 IN_A_ROW = 16
 """Calls, whose code and trees then lie in the processor's cache: one or two milliseconds of them."""
+
+FIRST_EVENTS = 64
+"""That go before calls that are ready: some milliseconds of refusals."""
 
 _FORGOTTEN = 1 / 8
 """Of a method's slowest call, with every call that was quicker."""
@@ -59,30 +60,33 @@ _NO_FLAGS = 0
 _log = logging.getLogger(__name__)
 
 
-def is_known(version: str = grpc.__version__) -> bool:
-    return version.startswith(KNOWN)
-
-
 class Turns(cygrpc.CompletionQueue):  # type: ignore[misc]  # untyped
     """gRPC's queue of events, whose reader handles calls in between: a few whenever nothing else has come.
 
-    What has come goes first, so that calls are admitted or refused at once, and health is answered in between. Calls of
-    one method that wait together are scored together: nobody waits for others to come, and under load one run of the
-    graph serves many.
+    What has come goes first, so that calls are admitted or refused at once, and health is answered in between; but only
+    so much of it, lest a crowd that is refused keeps those who were admitted waiting. Calls of one method that wait
+    together are scored together: nobody waits for others to come, and under load one run of the graph serves many.
     """
 
     def __init__(self) -> None:
         self._ready: deque[_InlineCall] = deque()
+        self._gone_first = 0
 
     def put(self, call: _InlineCall) -> None:
         self._ready.append(call)
 
     def poll(self, deadline: float | None = None) -> Any:  # noqa: ANN401 - gRPC's event
-        poll = super().poll
+        return self.next(super().poll, deadline)
+
+    def next(self, poll: Callable[[float | None], Any], deadline: float | None) -> Any:  # noqa: ANN401 - gRPC's event
+        """What `poll` gives, by gRPC's queue; calls take their turns before."""
         while self._ready:
-            event = poll(0)
-            if event.completion_type != cygrpc.CompletionType.queue_timeout:
-                return event
+            if self._gone_first < FIRST_EVENTS:
+                event = poll(0)
+                if event.completion_type != cygrpc.CompletionType.queue_timeout:
+                    self._gone_first += 1
+                    return event
+            self._gone_first = 0
             self._handle()
         return poll(deadline)
 
@@ -92,7 +96,7 @@ class Turns(cygrpc.CompletionQueue):  # type: ignore[misc]  # untyped
             for method in {call.method for call in calls}:
                 method.go_ahead([call for call in calls if call.method is method])
         for call in calls:
-            call.work()
+            call.take_turn()
 
 
 class InlineServer(server_of_grpc._Server):  # noqa: SLF001 - private, see above
@@ -172,10 +176,15 @@ class _Method:
     def is_quick(self) -> bool:
         return self._seconds < QUICK_SECONDS
 
-    def observe(self, seconds: float) -> None:
-        """One call took so long. A slow one is believed at once, for the next may be as slow; a quick one by and by."""
-        quicker = seconds < self._seconds < math.inf
-        self._seconds = self._seconds + (seconds - self._seconds) * _FORGOTTEN if quicker else seconds
+    def observe(self, seconds: float, *, answered: bool) -> None:
+        """One call took so long. A slow one is believed at once, for the next may be as slow; a quick one by and by,
+        and only if it was answered: what is refused is refused quickly.
+        """
+        quicker = seconds < self._seconds
+        if quicker and not answered:
+            return
+        by_and_by = quicker and self._seconds != math.inf
+        self._seconds = self._seconds + (seconds - self._seconds) * _FORGOTTEN if by_and_by else seconds
 
     def go_ahead(self, calls: Sequence[_InlineCall]) -> None:
         """Does for several calls what can be done for them together, ahead of their turns."""
@@ -183,7 +192,12 @@ class _Method:
         if self._together is None or len(waiting) < 2:  # noqa: PLR2004 - several
             return
         began = time.thread_time()
-        done = self._together([call.message for call in waiting if call.message is not None])
+        try:
+            done = self._together([call.message for call in waiting if call.message is not None])
+        except Exception:  # noqa: BLE001 - nothing may leave for gRPC's loop
+            # Each tells in its own turn what is the matter with it.
+            _log.exception("calls could not be handled together")
+            return
         seconds = (time.thread_time() - began) / len(waiting)
         for call, ahead in zip(waiting, done, strict=True):
             call.go_ahead(ahead, seconds)
@@ -195,9 +209,16 @@ class _Method:
             return self, ()
         call = _InlineCall(self, self._server, event)
         self._server.take(self, call)
-        doorkeeper = self._server.doorkeeper
-        call.begin(doorkeeper.refuser(self._service, self._name, event.invocation_metadata) if doorkeeper else None)
+        try:
+            call.begin(self._refuser(event))
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("a call could not be taken")
+            call.cancel()
         return None, ()
+
+    def _refuser(self, event: Any) -> Handle | None:  # noqa: ANN401 - gRPC's event
+        doorkeeper = self._server.doorkeeper
+        return doorkeeper.refuser(self._service, self._name, event.invocation_metadata) if doorkeeper else None
 
 
 class _AbortedError(Exception):
@@ -207,7 +228,7 @@ class _AbortedError(Exception):
 class _InlineCall:
     """One call, which to its handler is gRPC's context: as much of one as handlers here use.
 
-    All but `work` runs in gRPC's loop.
+    gRPC's loop does all with it but the work on what is large or slow, which a thread of the lane does.
     """
 
     __slots__ = (
@@ -219,11 +240,13 @@ class _InlineCall:
         "_deadline",
         "_event",
         "_gone",
+        "_reads",
         "_seconds",
         "_sending",
         "_server",
         "_status",
         "_trailing",
+        "_waits",
         "message",
         "method",
     )
@@ -236,7 +259,8 @@ class _InlineCall:
         self._event = event
         self._call = event.call
         self._deadline: float = event.call_details.deadline
-        self._gone = self._closed = self._sending = False
+        self._gone = self._closed = self._reads = self._waits = self._sending = False
+        self._admission: Place | Refusal
         self._ahead: object = None
         self._seconds = 0.0
         self._status: tuple[Any, bytes] = (cygrpc.StatusCode.ok, b"")
@@ -250,42 +274,56 @@ class _InlineCall:
             return
         self._admission = self.method.lane.admit()
         if isinstance(self._admission, Refusal):
-            self.work()
+            self._work()
             return
         self._server.patience.expect(self)
+        self._reads = True
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._on_message)
 
-    def _on_message(self, event: Any) -> tuple[None, tuple[()]]:  # noqa: ANN401 - gRPC's event
+    def _on_message(self, event: Any) -> tuple[object, tuple[()]]:  # noqa: ANN401 - gRPC's event
         self._server.patience.came(self)
+        self._reads = False
         self.message = event.batch_operations[0].message()
         if self.message is None or (len(self.message) <= SMALL_BYTES and self.method.is_quick):
+            self._waits = True
             self._server.turns.put(self)
         else:
-            self.method.lane.work(self.work)
+            self.method.lane.work(self._work)
+        if self._closed:
+            self.take_turn()
+            return self, ()
         return None, ()
 
     def go_ahead(self, ahead: object, seconds: float) -> None:
         """So much was done for it, in so many seconds of the processor's time."""
         self._ahead, self._seconds = ahead, seconds
 
-    def work(self) -> None:
-        taken_up(self._arrived, self._ahead)
+    def take_turn(self) -> None:
+        """In the loop, once."""
+        if self._waits:
+            self._waits = False
+            self._work()
+
+    def _work(self) -> None:
         messages = iter(()) if self.message is None else iter((self.message,))
-        handle_admitted(self._admission, self.answer, self.method.handle, messages)
+        with taken_up(self._arrived, self._ahead):
+            handle_admitted(self._admission, self.answer, self.method.handle, messages)
 
     def answer(self, handle: Handle, messages: Iterator[bytes]) -> None:
         answers: tuple[Any, ...] = ()
+        answered = False
         # Not what passes on the clock: a thread may wait long for the interpreter.
         began = time.thread_time()
         try:
             response = handle(messages, cast("grpc.ServicerContext", self))
-            self.method.observe(self._seconds + time.thread_time() - began)
+            answered = True
             answers = (cygrpc.SendMessageOperation(response, _NO_FLAGS),)
         except _AbortedError:
             pass
         except BaseException:  # noqa: BLE001 - nothing may leave for gRPC's loop
             _log.exception("a call failed")
             self._status = (cygrpc.StatusCode.internal, b"")
+        self.method.observe(self._seconds + time.thread_time() - began, answered=answered)
         code, text = self._status
         parts = (
             cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
@@ -295,14 +333,17 @@ class _InlineCall:
         with self._server.closing:
             # Of a call that is closed before it was answered, the server holds nothing any more, and may have ended.
             if not self._closed:
-                self._sending = True
                 self._call.start_server_batch(parts, self._on_sent)
+                self._sending = True
 
     def _on_close(self, event: Any) -> tuple[object, tuple[()]]:  # noqa: ANN401 - gRPC's event
         self._gone = event.batch_operations[0].cancelled()
         with self._server.closing:
             self._closed = True
-            return (None if self._sending else self), ()
+            ended = not (self._sending or self._reads)
+        # Nobody waits for it any more. It is counted, and gives its place back.
+        self.take_turn()
+        return (self if ended else None), ()
 
     def _on_sent(self, _event: object) -> tuple[object, tuple[()]]:
         self._sending = False

@@ -43,6 +43,10 @@ class ScoredAhead:
     run_seconds: float
     """The call's share."""
 
+    @property
+    def seconds(self) -> float:
+        return self.decode_seconds + self.run_seconds
+
 
 class Scorer:
     """Scores customers with the served version. Raises Refusal and ScoringError."""

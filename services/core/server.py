@@ -21,7 +21,6 @@ from services.core.admission import Gate, Lane
 from services.core.endpoints import Endpoints, Lanes
 from services.core.followed import Followed, Follower
 from services.core.health import Health
-from services.core.inline import InlineServer, is_known
 from services.core.manager import ModelManager
 from services.core.metrics import LaneMetrics
 from services.core.model_service import ModelServicer
@@ -76,6 +75,9 @@ connection would spend all their attempts on this server if it took longer."""
 SPANS_SECONDS = 3.0
 """What a collector may take for the last spans, within the grace: a server that drains does not wait for one that
 hangs."""
+
+KNOWN_GRPC = "1.85."
+"""How the versions of gRPC begin of which the private part that `inline` needs has been tried."""
 
 LOOK_SECONDS = 0.02
 """How often a server that is to listen asks whether it may."""
@@ -308,9 +310,12 @@ def _doorkeeper(tokens: Followed[tuple[Grant, ...]], services: Iterable[str]) ->
 
 def _open_server(settings: Settings, patience: Patience, doorkeeper: Doorkeeper | None) -> grpc.Server:
     options = _channel_options(settings)
-    if is_known():
+    if grpc.__version__.startswith(KNOWN_GRPC):
+        from services.core.inline import InlineServer  # noqa: PLC0415 - another gRPC may lack what it needs
+
         return InlineServer(patience, doorkeeper, options)
-    _log.warning("unary calls take threads, which is slower", extra={"fields": {"grpcio": grpc.__version__}})
+    fields = {"grpcio": grpc.__version__, "remedy": f"install grpcio {KNOWN_GRPC}*, as the locked requirements do"}
+    _log.warning("unary calls take threads, which is slower", extra={"fields": fields})
     # Its own threads take what no method takes; every lane brings its own.
     return grpc.server(ThreadPoolExecutor(1), interceptors=[doorkeeper] if doorkeeper else [], options=options)
 

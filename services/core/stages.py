@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Literal
 
-from services.core.call_threads import arrival
+from services.core.call_threads import arrival, done_ahead
 from services.core.metrics import STAGE, STAGES
 from services.core.tracing import current_trace
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from services.core.endpoints import Ahead
     from services.core.errors import Kind
     from services.core.manager import Served
 
@@ -60,8 +61,9 @@ class StageMetrics:
 
         def start() -> None:
             arrived = arrival()
+            ahead: Ahead | None = done_ahead()
             if arrived is not None:
-                queue.observe(time.perf_counter() - arrived)
+                queue.observe(time.perf_counter() - arrived - (ahead.seconds if ahead else 0.0))
 
         def spent(stage: Stage, seconds: float) -> None:
             (decode if stage == "decode" else run).observe(seconds)

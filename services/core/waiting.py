@@ -30,7 +30,7 @@ class Cancellable(Protocol):
 
 
 class Patience:
-    """Ends calls that hold a thread and send nothing."""
+    """Ends calls that hold a place and send nothing."""
 
     def __init__(self, seconds: float = MESSAGE_SECONDS) -> None:
         self._seconds = seconds
@@ -60,7 +60,7 @@ class Patience:
         del self._since[call]
 
     def look(self) -> None:
-        """Cancels whoever has waited too long: a thread that sleeps in gRPC is woken by nothing else."""
+        """Cancels whoever has been waited for too long: nothing else wakes a thread that sleeps in gRPC."""
         longest = time.monotonic() - self._seconds
         for call, since in list(self._since.items()):
             if since < longest:

@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core.access import Doorkeeper, Role, grant
 from services.core.admission import Gate, Lane, admitted
-from services.core.call_threads import arrival, done_ahead
+from services.core.call_threads import arrival, done_ahead, taken_up
 from services.core.errors import Refusal
-from services.core.inline import IN_A_ROW, QUICK_SECONDS, SMALL_BYTES, InlineServer, is_known
+from services.core.inline import FIRST_EVENTS, IN_A_ROW, QUICK_SECONDS, SMALL_BYTES, InlineServer, Turns
 from services.core.metrics import LaneMetrics
+from services.core.server import KNOWN_GRPC
 from services.core.waiting import Patience
 from tests.support.polling import PATIENCE_SECONDS, eventually
 
@@ -61,6 +63,8 @@ class Handler:
 
     def do_together(self, messages: Sequence[bytes]) -> list[object]:
         self.together.append(list(messages))
+        if b"spoil" in messages:
+            raise ValueError("what nobody is to know")
         return [b"ahead of " + message for message in messages]
 
 
@@ -91,6 +95,18 @@ class Served:
         return not self.handler.threads[-1].startswith("turns")
 
 
+    def at_once(self, messages: Sequence[bytes]) -> list[bytes]:
+        """The answers to calls of `Together` that have come while the loop was busy with another."""
+        held = self.alone.future(b"wait")
+        assert self.handler.began.acquire(timeout=PATIENCE_SECONDS)
+        callers = [self.together.future(message) for message in messages]
+        # For them to reach the server's socket.
+        time.sleep(0.2)
+        self.handler.let_go.set()
+        assert held.result(PATIENCE_SECONDS) == b"wait"
+        return [caller.result(PATIENCE_SECONDS) for caller in callers]
+
+
 @pytest.fixture
 def served() -> Iterator[Served]:
     server = Served()
@@ -98,10 +114,8 @@ def served() -> Iterator[Served]:
     server.close()
 
 
-def test_the_grpc_that_is_installed_is_known_and_others_are_not() -> None:
-    assert is_known()
-    assert not is_known("1.84.2")
-    assert not is_known("1.850.0")
+def test_the_grpc_that_is_locked_is_one_that_was_tried() -> None:
+    assert grpc.__version__.startswith(KNOWN_GRPC)
 
 
 def test_a_method_is_handled_in_the_loop_once_it_is_known_to_be_quick(served: Served) -> None:
@@ -131,22 +145,87 @@ def test_whoever_was_slow_last_is_not_quick(seconds: list[float]) -> None:
     method = server.methods[0]
     assert not method.is_quick
     for one in seconds:
-        method.observe(one)
+        method.observe(one, answered=True)
     assert method.is_quick <= (seconds[-1] < QUICK_SECONDS)
     assert method.is_quick >= (max(seconds) < QUICK_SECONDS)
+    was_quick = method.is_quick
+    method.observe(0.0, answered=False)
+    assert method.is_quick == was_quick
+    method.observe(QUICK_SECONDS, answered=False)
+    assert not method.is_quick
 
 
 def test_calls_that_wait_together_are_prepared_together(served: Served) -> None:
     served.in_the_loop(b"known")
     served.in_the_loop(b"known", served.together)
-    # While the loop works on one call, others come.
-    callers = [served.alone.future(b"work")] + [served.together.future(b"%d" % number) for number in range(20)]
-    assert [caller.result(PATIENCE_SECONDS) for caller in callers[1:]] == [b"%d" % number for number in range(20)]
+    messages = [b"%d" % number for number in range(20)]
+    assert served.at_once(messages) == messages
     groups = served.handler.together
     assert groups
     assert all(2 <= len(group) <= IN_A_ROW for group in groups)
     prepared = {message for group in groups for message in group}
     assert {ahead for ahead in served.handler.ahead if ahead} == {b"ahead of " + message for message in prepared}
+
+
+def test_what_fails_together_is_handled_one_by_one(served: Served) -> None:
+    served.in_the_loop(b"known")
+    served.in_the_loop(b"known", served.together)
+    assert served.at_once([b"spoil"] * 5) == [b"spoil"] * 5
+    assert served.handler.together
+    assert not any(served.handler.ahead)
+
+
+class Event:
+    def __init__(self, completion_type: object) -> None:
+        self.completion_type = completion_type
+
+
+class Turn:
+    """A call that is ready, and remembers after how many events its turn came."""
+
+    method = None
+    message = None
+
+    def __init__(self, turns: list[str]) -> None:
+        self._turns = turns
+
+    def take_turn(self) -> None:
+        self._turns.append("turn")
+
+
+def test_a_flood_of_events_does_not_keep_a_call_from_its_turn() -> None:
+    came: list[str] = []
+    turns = Turns()
+    turns.put(cast("Any", Turn(came)))
+
+    def poll(_deadline: float | None) -> Event:
+        came.append("event")
+        return Event(None)
+
+    for _ in range(2 * FIRST_EVENTS):
+        turns.next(poll, None)
+    assert came.index("turn") == FIRST_EVENTS
+
+
+def test_what_has_come_goes_before_a_turn() -> None:
+    came: list[str] = []
+    turns = Turns()
+    turns.put(cast("Any", Turn(came)))
+    events = [Event(None), Event(cygrpc.CompletionType.queue_timeout), Event(None)]
+
+    def poll(_deadline: float | None) -> Event:
+        came.append("look")
+        return events.pop(0)
+
+    assert turns.next(poll, None).completion_type is None
+    assert turns.next(poll, None).completion_type is None
+    assert came == ["look", "look", "turn", "look"]
+
+
+def test_nothing_is_kept_of_a_call_that_has_ended() -> None:
+    with taken_up(1.0, b"ahead"):
+        assert (arrival(), done_ahead()) == (1.0, b"ahead")
+    assert (arrival(), done_ahead()) == (None, None)
 
 
 def test_a_call_that_comes_alone_is_not_prepared(served: Served) -> None:
@@ -206,3 +285,12 @@ def test_a_server_that_stops_at_once_gives_its_calls_up(served: Served) -> None:
     assert served.handler.began.acquire(timeout=PATIENCE_SECONDS)
     assert served.server.stop(None).wait(PATIENCE_SECONDS)
     assert caller.code() in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
+
+
+def test_a_server_that_stops_at_once_keeps_no_place(served: Served) -> None:
+    served.in_the_loop(b"known")
+    callers = [served.alone.future(b"work") for _ in range(PLACES // 2)]
+    assert served.server.stop(None).wait(PATIENCE_SECONDS)
+    for caller in callers:
+        caller.cancel()
+    assert served.lane.is_left_within(PATIENCE_SECONDS)
