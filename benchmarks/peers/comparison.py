@@ -66,12 +66,12 @@ CLIENT_SECONDS = 600
 class Effort:
     """Rounds and their seconds."""
 
-    rounds: int = 5
-    seconds: float = 2.0
+    rounds: int = 4
+    seconds: float = 1.5
     open_rounds: int = 3
-    open_seconds: float = 6.0
+    open_seconds: float = 4.0
     client_rounds: int = 3
-    client_seconds: float = 4.0
+    client_seconds: float = 3.0
     starts: int = 3
     bulk_tables: int = 1000
     json_tables: int = 50

@@ -130,8 +130,8 @@ class Lane(CallThreads):
     refusal that had to wait for another thread would wait behind those whom it should protect.
     """
 
-    def __init__(self, places: int, threads: int, gate: Gate, metrics: LaneMetrics) -> None:
-        super().__init__(min(places, threads), thread_name_prefix=metrics.lane)
+    def __init__(self, places: int, threads: int, gate: Gate, metrics: LaneMetrics, niceness: int = 0) -> None:
+        super().__init__(min(places, threads), metrics.lane, niceness)
         self.gate = gate
         self.name = metrics.lane
         self._size = places

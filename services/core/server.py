@@ -55,6 +55,9 @@ THREADS = 4
 """Of a lane. One call at a time has the interpreter; the others wait for their message, or run the graph. More threads
 would only keep gRPC's own from reading what comes."""
 
+BULK_NICENESS = 10
+"""Of the threads of streams: whoever waits for one customer's score has the core first."""
+
 LEAVING_SECONDS = 1.0
 """What calls that were given up may take to notice."""
 
@@ -195,7 +198,7 @@ def _lanes(settings: Settings, gate: Gate) -> Lanes:
         interactive=Lane(settings.interactive_calls, THREADS, gate, LaneMetrics("interactive")),
         batch=Lane(settings.batch_calls, THREADS, gate, LaneMetrics("batch")),
         # A stream holds its thread for as long as the caller likes.
-        bulk=Lane(settings.bulk_calls, settings.bulk_calls, gate, LaneMetrics("bulk")),
+        bulk=Lane(settings.bulk_calls, settings.bulk_calls, gate, LaneMetrics("bulk"), BULK_NICENESS),
     )
 
 

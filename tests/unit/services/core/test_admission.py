@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from bisect import insort
 from typing import TYPE_CHECKING
@@ -269,3 +271,12 @@ def test_a_crowd_that_keeps_its_appointments_comes_back_no_faster_than_it_can_be
         insort(due, clock.now + appointments.next())
     seconds = came[-1] - came[0]
     assert len(came) / seconds <= COMING_BACK * 1.1 or crowd <= COMING_BACK * SOONEST_SECONDS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+def test_threads_of_a_lane_are_as_nice_as_they_are_told() -> None:
+    lane = Lane(1, 1, Gate(), LaneMetrics("test"), niceness=7)
+    nice = lane.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    assert nice.result(PATIENCE_SECONDS) == 7
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
+    lane.shutdown()

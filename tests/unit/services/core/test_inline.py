@@ -94,7 +94,6 @@ class Served:
         assert (method or self.alone)(message) == message
         return not self.handler.threads[-1].startswith("turns")
 
-
     def at_once(self, messages: Sequence[bytes]) -> list[bytes]:
         """The answers to calls of `Together` that have come while the loop was busy with another."""
         held = self.alone.future(b"wait")
