@@ -160,7 +160,7 @@ def sizes() -> list[int]:
     Raises:
         OSError: one of them does not.
     """
-    powers = range(round(math.log10(LARGEST / SMALLEST)) + 1)
+    powers = range(math.floor(math.log10(LARGEST / SMALLEST) + 1e-9) + 1)
     needed, free = LARGEST * DISK_A_CUSTOMER, shutil.disk_usage(tempfile.gettempdir()).free
     if needed > free:
         raise OSError(
@@ -248,7 +248,8 @@ def run(folder: Path, step: Step, program: Sequence[str], longest: float = LONGE
 def why_broken(status: int, log: Path, step: Step) -> str:
     """Why a command with this exit status came to no end; nothing where it did."""
     if status < 0:
-        return f"killed by {signal.Signals(-status).name}, which is what happens where memory ends"
+        where = ", which is what happens where memory ends" if -status == signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-status).name}{where}"
     text = log.read_text(errors="replace").strip()
     last = text.splitlines()[-1] if text else "without a word"
     failed = "Traceback (most recent call last)" in text or last.startswith("regulars ")

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REMEDY = "Correct that row, or cast the column in a view or a Parquet file"
+REMEDY_OF_COPIES = (
+    "If it is for want of a right, give the user that to make temporary tables, or raise training.most_customers above "
+    "the number of customers"
+)
 
 
 def run(rows: ibis.Table) -> pa.Table:
@@ -24,7 +28,7 @@ def run(rows: ibis.Table) -> pa.Table:
     Raises:
         TableError: the engine cannot read a table; every engine has errors of its own for that.
     """
-    with _readable():
+    with _told("cannot be read", REMEDY):
         return rows.to_pyarrow()
 
 
@@ -32,21 +36,21 @@ def keep(rows: ibis.Table) -> ibis.Table:
     """The same rows, worked out once: the engine holds them for as long as somebody holds the table.
 
     Raises:
-        TableError: as `run`.
+        TableError: it cannot hold them.
     """
-    with _readable():
+    with _told("cannot be copied", REMEDY_OF_COPIES):
         return rows.cache()
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _told(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except IbisError:
         # A query that cannot be put is our mistake.
         raise
     except Exception as error:
-        raise TableError("tables", f"cannot be read: {reason(error)}", REMEDY) from error
+        raise TableError("tables", f"{what}: {reason(error)}", remedy) from error
 
 
 def reason(error: Exception) -> str:

@@ -49,10 +49,18 @@ def labelled_snapshot(tables: CustomerTables, as_of: dt.date, answers: ibis.Tabl
     return _identified(_consenting(behaviour(tables, as_of), tables).inner_join(answers, "customer"))
 
 
-def asked_about(tables: CustomerTables, answers: Sequence[ibis.Table]) -> ibis.Table:
-    """Everybody who is in any of these answers, and consents: `customer`, each once."""
+def asked_about(tables: CustomerTables, answers: Sequence[ibis.Table], last: dt.date) -> ibis.Table:
+    """Everybody who is in any of these answers, consents, and has a row in a snapshot: `customer`, each once.
+
+    `last` is the date of the last of the answers.
+    """
     first, *others = (one.select("customer") for one in answers)
-    return _consenting(ibis.union(first, *others).distinct() if others else first, tables)
+    asked = _consenting(ibis.union(first, *others).distinct() if others else first, tables)
+    if tables.subscriptions is None or tables.transactions is None:
+        return asked
+    # A subscriber who has not ordered has no row, as `behaviour` makes them.
+    ordered = tables.transactions.filter(~_.refund, _.time < moment(last))
+    return asked.semi_join(ordered, "customer")
 
 
 def data_window(tables: CustomerTables) -> tuple[dt.datetime, dt.datetime]:

@@ -408,8 +408,9 @@ open loop callers come by one schedule for all, at random as callers do, and a c
 A call that Regulars refuses, because 32 are in flight, is made again when it says so, as gRPC's clients do; that is
 part of its time. A bulk is a stream at Regulars, elsewhere calls of 1,000 customers. Own clients are `ChurnClient`,
 `tritonclient` (Triton and MLServer), requests and aiohttp (MLflow) and BentoML's; each builds its request from a list
-of floats and checks the score. MLflow and BentoML send 50,000 customers in place of a million. Memory counts all
-processes of a server, pages that they share once. The compiled trees are lleaves.
+of floats and checks the score. The 32 threads share one `ChurnClient`, which sends those who meet as tables; the other
+clients send a call for each customer, whatever their server gathers. MLflow and BentoML send 50,000 customers in place
+of a million. Memory counts all processes of a server, pages that they share once. The compiled trees are lleaves.
 
 The real churn model is that of Complete Journey, 31 numbers and a text; its customers are those of whom nothing is
 missing, since JSON has no NaN. All systems take the text as it is."""

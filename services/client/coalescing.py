@@ -84,7 +84,7 @@ class Coalescer(Generic[Question, Answer]):
         # Somebody waits only while `IN_FLIGHT` are out, the oldest first.
         self._out: deque[_Call[Question, Answer]] = deque()
         self._waiting: deque[_Call[Question, Answer]] = deque()
-        self._most = MOST
+        self._most = self._limit = MOST
         self._closed = False
 
     def ask(self, question: Question, deadline: float) -> Answer:
@@ -166,9 +166,15 @@ class Coalescer(Generic[Question, Answer]):
         try:
             seconds = min(call.seconds_left for call in calls)
             outcome = self._ask_together([call.question for call in calls], seconds)
+            if len(calls) == self._most:
+                # What was too large may not be so any more.
+                self._most = min(self._limit, self._most + 1)
         except CallError as error:
             if _exceeds_a_limit(error):
-                self._most = min(self._most, max(1, len(calls) // 2))
+                self._most = max(1, len(calls) // 2)
+                if "customers.ids" in error.violations:
+                    # The server's own number, which stays.
+                    self._limit = self._most
             elif error.code not in _FAULT_OF_ONE:
                 outcome = error
         except Exception:  # noqa: BLE001, S110 - what cannot be sent together, and each finds out for himself

@@ -17,9 +17,9 @@ from training.core.amounts import Foreseen
 from training.core.booster import thresholds
 from training.core.dataset import design_matrix
 from training.core.eligibility import (
-    LATER,
     MINIMUM_TEST,
     MINIMUM_TRAINING,
+    MORE,
     require_customers,
     require_history,
     require_repeat_buyers,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 LABEL = "revenue"
 EXPECTED, LOWER, UPPER = OUTPUTS = ("expected_value", "lower_bound", "upper_bound")
-REMEDY = f"check tables.transactions.amount, lengthen cltv.horizon_days, or {LATER}"
+REMEDY = f"check tables.transactions.amount, lengthen cltv.horizon_days, or {MORE}"
 LEVEL_CONSTANT = "interval_level"
 TIERS = {"MEDIUM": 50, "HIGH": 80, "TOP": 95}
 """Percentiles from which a tier begins; LOW lies below. TOP is one in twenty, few enough for a person to know; with

@@ -37,9 +37,10 @@ MINIMUM_HISTORY_DAYS = 180
 
 ORDERS_FEATURE = "frequency"
 LATER = "train again when there is more data"
+MORE = f"{LATER}, or raise training.most_customers where a sample is learnt from"
 
 
-def require_both_outcomes(part: str, rows: Rows, label: str, minimum: int, *, remedy: str = LATER) -> None:
+def require_both_outcomes(part: str, rows: Rows, label: str, minimum: int, *, remedy: str = MORE) -> None:
     """Raises NotEligibleError where customers with the outcome, or without it, are too few in this part of the data."""
     outcome = rows.labels[label] > 0
     positives, negatives = _count(rows, outcome), _count(rows, ~outcome)
@@ -50,7 +51,7 @@ def require_both_outcomes(part: str, rows: Rows, label: str, minimum: int, *, re
         )
 
 
-def require_customers(part: str, rows: Rows, minimum: int = MINIMUM_CUSTOMERS, *, remedy: str = LATER) -> None:
+def require_customers(part: str, rows: Rows, minimum: int = MINIMUM_CUSTOMERS, *, remedy: str = MORE) -> None:
     """Raises NotEligibleError where there are too few customers."""
     _require(part, _count(rows, np.full(len(rows), fill_value=True)), "customers", minimum, remedy)
 
@@ -61,7 +62,7 @@ def require_repeat_buyers(
     features: Sequence[Feature],
     minimum: int = MINIMUM_REPEAT_BUYERS,
     *,
-    remedy: str = LATER,
+    remedy: str = MORE,
 ) -> None:
     """Raises NotEligibleError where too few customers had ordered twice by a snapshot.
 
@@ -73,7 +74,7 @@ def require_repeat_buyers(
         _require(part, _count(rows, repeated), "customers with two orders", minimum, remedy)
 
 
-def require_revenue(part: str, rows: Rows, label: str, minimum: int, *, remedy: str = LATER) -> None:
+def require_revenue(part: str, rows: Rows, label: str, minimum: int, *, remedy: str = MORE) -> None:
     """Raises NotEligibleError where too few customers spent anything; `label` is the money they spent."""
     _require(part, _count(rows, rows.labels[label] > 0), "customers who paid something", minimum, remedy)
 

@@ -19,6 +19,7 @@ from features.snapshot import asked_about
 from features.tables import only
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Sequence
 
     import ibis
@@ -39,18 +40,21 @@ class Sample:
         return f"a random sample of {self.customers:,} of {self.known:,} customers"
 
 
-def at_most(most: int, tables: CustomerTables, answers: Sequence[ibis.Table]) -> tuple[CustomerTables, Sample | None]:
+def at_most(
+    most: int, tables: CustomerTables, answers: Sequence[ibis.Table], last: dt.date
+) -> tuple[CustomerTables, Sample | None]:
     """The tables of so many of the customers in `answers`; as they are, without a sample, where there are no more.
 
     Args:
         most: how many.
         tables: the canonical tables.
         answers: those of every snapshot, with `customer`. Who gave no consent is not drawn.
+        last: the date of the last snapshot.
 
     Raises:
         TableError: a table cannot be read.
     """
-    everybody = run(asked_about(tables, answers))
+    everybody = run(asked_about(tables, answers, last))
     if everybody.num_rows <= most:
         return tables, None
     drawn = everybody.take(draw(everybody.column("customer"), most))

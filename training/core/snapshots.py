@@ -123,7 +123,7 @@ def dated_dataset(project: Project, tables: CustomerTables, history: History, qu
     specs = chosen_specs(project, tables, by_category=question.by_category, only=question.features)
     dates = sorted({*windows.train, windows.test})
     asked = [question.answers(tables, date) for date in dates]
-    tables, sample = at_most(project.training.most_customers, tables, asked)
+    tables, sample = at_most(project.training.most_customers, tables, asked, dates[-1])
     read = {date: to_arrow(labelled_snapshot(tables, date, question.answers(tables, date))) for date in dates}
     rows = {date: rows_from_arrow(table, specs, question.labels, np.datetime64(date)) for date, table in read.items()}
     window = TrainingWindow(*(date.isoformat() for date in (windows.train[0], windows.train[-1], windows.test)))
@@ -148,7 +148,7 @@ def undated_dataset(project: Project, tables: CustomerTables, date: dt.date, que
         TrainingError: an outcome is too rare to be split.
     """
     specs = chosen_specs(project, tables)
-    tables, sample = at_most(project.training.most_customers, tables, [question.answers(tables, date)])
+    tables, sample = at_most(project.training.most_customers, tables, [question.answers(tables, date)], date)
     table = to_arrow(labelled_snapshot(tables, date, question.answers(tables, date)))
     (label,) = question.labels
     rows = rows_from_arrow(table, specs, [label], None)

@@ -14,7 +14,7 @@ from model_registry.schema import Output, PopulationRule, Schema, Status
 from training.core.booster import thresholds
 from training.core.classifier import tune
 from training.core.dataset import design_matrix
-from training.core.eligibility import LATER, MINIMUM_TEST, MINIMUM_TRAINING, require_both_outcomes
+from training.core.eligibility import MINIMUM_TEST, MINIMUM_TRAINING, MORE, require_both_outcomes
 from training.core.errors import NotEligibleError, TrainingError
 from training.core.graph import probability_graph
 from training.core.judge import judge_classifier
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from training.core.pipeline import Judgement, Progress, Scores
     from training.propensity.targets import Target
 
-REMEDY = f"change propensity.horizon_days, or {LATER}"
+REMEDY = f"change propensity.horizon_days, or {MORE}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -302,5 +302,5 @@ def test_whoever_is_left_is_read_no_more_from_the_source(project_of: LoadTables,
 def test_a_table_that_cannot_be_copied_is_named(project_of: LoadTables, tmp_path: Path) -> None:
     tables = open_tables(project_of(write(tmp_path, "csv")))
     (tmp_path / "lines.csv").unlink()
-    with pytest.raises(TableError, match=r"tables cannot be read: .*lines\.csv"):
+    with pytest.raises(TableError, match=r"tables cannot be copied: .*lines\.csv"):
         only(tables, pa.table({"customer": [2]}))

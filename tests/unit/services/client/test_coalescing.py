@@ -299,6 +299,28 @@ def test_the_number_that_a_server_takes_is_learnt(callers: Callers, server: Serv
     assert server.together[2:4] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
+def test_a_table_that_was_too_large_once_is_tried_again(callers: Callers, server: Server) -> None:
+    too_large = CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, "", "", {})
+    server.refusal = lambda numbers: too_large if len(numbers) > 8 else None
+    callers.occupy()
+    waiting = [callers.ask(number) for number in range(17)]
+    callers.send_those_who_wait()
+    assert results(waiting) == [2 * number for number in range(17)]
+    server.refusal = lambda _numbers: None
+    server.together.clear()
+    sizes = []
+    for _ in range(8):
+        server.hold()
+        callers.occupy()
+        waiting = [callers.ask(number) for number in range(17)]
+        callers.send_those_who_wait()
+        assert results(waiting) == [2 * number for number in range(17)]
+        sizes.append(max(map(len, server.together)))
+        server.together.clear()
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
 def test_calls_that_hang_hold_nobody_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalescing, "PATIENCE_SECONDS", 0.001)
     callers = Callers(server)

@@ -135,7 +135,7 @@ class TestDataset:
     def test_a_base_below_the_bound_is_read_from_its_own_tables(self, tmp_path: Path) -> None:
         tables = open_tables(load_project(shop(tmp_path)))
         answers = [churned(tables, STAND, horizon_days=30, active_days=90)]
-        assert at_most(CUSTOMERS, tables, answers) == (tables, None)
+        assert at_most(CUSTOMERS, tables, answers, STAND) == (tables, None)
 
 
 @pytest.mark.parametrize("model", ["churn", "propensity", "clustering"])
