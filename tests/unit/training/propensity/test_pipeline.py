@@ -190,7 +190,7 @@ class TestTheJudgement:
         (warning,) = trained.result.warnings
         assert warning.startswith("caviar: left out of the model, because the training part holds ")
         assert "with the outcome 'purchased[caviar]'" in warning
-        assert "needs 100 of each; change propensity.horizon_days, or train again when there is more data, or" in warning
+        assert "needs 100 of each; change propensity.horizon_days, or train again when there is more data" in warning
         assert "auc[caviar]" not in trained.result.metrics
 
     def test_a_champion_of_other_categories_is_compared_by_the_purchase(self, trained: Trained) -> None:
