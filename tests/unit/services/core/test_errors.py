@@ -7,6 +7,8 @@ from typing import Any, cast
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.core import errors
 from services.core.errors import (
@@ -156,6 +158,17 @@ def test_who_is_refused_again_waits_longer_each_time(attempts: str | None, pushb
     assert any(detail.Unpack(retry) for detail in details)
     # In whole tenths.
     assert retry.retry_delay.ToTimedelta().total_seconds() == pytest.approx(math.ceil(pushback / 100) / 10)
+
+
+@given(now=st.floats(0, 1e7))
+def test_a_tenth_of_a_second_is_one_at_every_reading_of_the_clock(now: float) -> None:
+    context = FakeContext()
+    with pytest.raises(RuntimeError, match="aborted"):
+        Refusal(SATURATED, retry_after=now + 0.1 - now).abort(as_context(context))
+    assert (
+        context.trailers["grpc-status-details-bin"]
+        == Refusal(SATURATED, retry_after=0.1).to_status().SerializeToString()
+    )
 
 
 def test_an_exception_becomes_internal_and_its_text_reaches_nobody(caplog: pytest.LogCaptureFixture) -> None:
