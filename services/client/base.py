@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import grpc
 
 from regulars.scoring.v1 import scoring_pb2, scoring_pb2_grpc
-from services.client.channel import open_channel
+from services.client.channel import channel_options
 from services.client.coalescing import Coalescer
 from services.client.errors import CallError
 from services.client.security import UNSECURED, Security
@@ -58,9 +58,9 @@ class ScoringClient(ABC, Generic[One, Batch, Streamed, Table]):
         """
         self._security = security
         self._tracing = CallTracing(target)
-        self._channel = open_channel(target, security)
-        self._model = scoring_pb2_grpc.ModelServiceStub(self._channel)
         self._methods = methods_of(self.SERVICE)
+        self._channel = security.open_channel(target, channel_options(self._methods.stream))
+        self._model = scoring_pb2_grpc.ModelServiceStub(self._channel)
         one, batch, stream = self._methods.one, self._methods.batch, self._methods.stream
         unary, bidirectional = self._channel.unary_unary, self._channel.stream_stream
         self._one = unary(one.path, one.request.SerializeToString, one.response.FromString)

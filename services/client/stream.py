@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import grpc
 
-from services.client.channel import MAX_ATTEMPTS
 from services.client.errors import CallError
 
 if TYPE_CHECKING:
@@ -22,11 +21,14 @@ if TYPE_CHECKING:
 WINDOW = 8
 """Tables in flight: enough to keep the server busy while answers are written, few enough to bound memory."""
 
+MAX_BREAKS = 6
+"""In a row, without an answer between them."""
+
 FIRST_BACKOFF_SECONDS = 0.5
 """The wait after the first break; it doubles with each. All of them together outlast a server's restart."""
 
 SATURATED = "SATURATED"
-"""The reason of a server whose places are all taken. gRPC asks several times, as it is told to, before it tells us."""
+"""The reason of a server whose places are all taken."""
 
 SATURATED_SECONDS = 1.0
 """The wait for a place. There will be one: a stream that stands still loses its own."""
@@ -77,7 +79,7 @@ class TableStream(Generic[Request, Response]):
         A saturated server is asked until it has a place: others' streams end, sooner or later.
 
         Raises:
-            CallError: the stream broke `MAX_ATTEMPTS` times in a row without an answer, or for a reason that
+            CallError: the stream broke `MAX_BREAKS` times in a row without an answer, or for a reason that
                 sending again does not mend.
         """
         failures = 0
@@ -91,7 +93,7 @@ class TableStream(Generic[Request, Response]):
                         self._sleep(SATURATED_SECONDS)
                         continue
                     failures += 1
-                    if error.code not in _MENDED or failures == MAX_ATTEMPTS:
+                    if error.code not in _MENDED or failures == MAX_BREAKS:
                         raise
                     self._sleep(FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
                 else:

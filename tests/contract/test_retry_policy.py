@@ -11,10 +11,11 @@ import pytest
 from regulars.churn.v1 import churn_pb2, churn_pb2_grpc
 from regulars.scoring.v1 import scoring_pb2, scoring_pb2_grpc
 from services.client import CallError, ChurnClient
-from services.client.channel import CHANNEL_OPTIONS, MAX_ATTEMPTS, SERVICE_CONFIG
+from services.client.channel import MAX_ATTEMPTS, RETRY_POLICY, channel_options
 from services.core.errors import DRAINING, STATUS_TABLE, Kind, Refusal
 from services.core.server import _channel_options
 from services.core.settings import Settings
+from services.methods import methods_of
 from tests.support.polling import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 CROWD = 64
 """Calls in flight."""
 
-RETRIED = set(SERVICE_CONFIG["methodConfig"][0]["retryPolicy"]["retryableStatusCodes"])  # type: ignore[index]  # JSON
+RETRIED = set(RETRY_POLICY["retryableStatusCodes"])  # type: ignore[call-overload]  # JSON
 
 
 BY_GRPC = {"CANCELLED"}
@@ -36,7 +37,8 @@ def test_the_client_retries_what_the_table_says_may_be_tried_again_and_nothing_e
 
 
 def test_the_client_pings_no_faster_than_the_server_bears() -> None:
-    server, client = dict(_channel_options(Settings())), dict(CHANNEL_OPTIONS)
+    stream = methods_of("regulars.churn.v1.ChurnService").stream
+    server, client = dict(_channel_options(Settings())), dict(channel_options(stream))
     assert int(client["grpc.keepalive_time_ms"]) >= server["grpc.http2.min_ping_interval_without_data_ms"]
 
 
@@ -48,6 +50,7 @@ class Refusing(scoring_pb2_grpc.ModelServiceServicer, churn_pb2_grpc.ChurnServic
         self.refusals = MAX_ATTEMPTS
         self.attempts = 0
         self.customers: list[str] = []
+        self.by_grpc = False
 
     def GetModel(  # noqa: N802 - the method's name in the proto
         self, request: scoring_pb2.GetModelRequest, context: grpc.ServicerContext
@@ -62,8 +65,16 @@ class Refusing(scoring_pb2_grpc.ModelServiceServicer, churn_pb2_grpc.ChurnServic
         self.customers = list(request.customers.ids)
         return churn_pb2.BatchPredictChurnResponse()
 
+    def StreamPredictChurn(  # noqa: N802 - the method's name in the proto
+        self, request_iterator: Iterator[churn_pb2.StreamPredictChurnRequest], context: grpc.ServicerContext
+    ) -> Iterator[churn_pb2.StreamPredictChurnResponse]:
+        self._attempt(context)
+        for request in request_iterator:
+            yield churn_pb2.StreamPredictChurnResponse(sequence=request.sequence)
+
     def _attempt(self, context: grpc.ServicerContext) -> None:
         self.attempts += 1
+        self.by_grpc |= "grpc-previous-rpc-attempts" in dict(context.invocation_metadata() or ())
         if self.attempts <= self.refusals:
             Refusal(self.kind).abort(context)
 
@@ -122,3 +133,11 @@ def test_everybody_whom_one_dead_server_takes_along_is_served_by_another(
     with ThreadPoolExecutor(CROWD) as callers:
         answers = list(callers.map(lambda _: client.get_model(deadline=PATIENCE_SECONDS), range(CROWD)))
     assert answers == [scoring_pb2.GetModelResponse()] * CROWD
+
+
+def test_a_stream_is_mended_by_the_client_and_not_by_grpc(servicer: Refusing, client: ChurnClient) -> None:
+    servicer.kind, servicer.refusals = DRAINING, 1
+    tables = [scoring_pb2.CustomerTable()] * 3
+    assert [answer.sequence for answer in client.stream_predict(tables)] == [0, 1, 2]
+    assert servicer.attempts == 2
+    assert not servicer.by_grpc

@@ -269,6 +269,8 @@ def test_while_a_drain_pauses_calls_are_copied_as_before(champion: Path, candida
         answers(server)
         settle(server, len(REQUESTS))
         assert calls(server, "compared") == len(REQUESTS)
+        # Its pause is as long as the patience of a test.
+        server.process.kill()
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1:1", "dns:///nowhere.invalid:50051", "no such address"])

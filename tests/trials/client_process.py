@@ -12,19 +12,30 @@ import json
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-from services.client import CallError, ChurnClient, channel
+from services.client import CallError, ChurnClient
+from services.client.security import UNSECURED, Security
 from tests.support.calls import features_of
 from tests.trials.requests import customers
+
+if TYPE_CHECKING:
+    import grpc
 
 THREADS = 32
 
 
+class WithoutRetries(Security):
+    """Unsecured, and gRPC makes no call again."""
+
+    def open_channel(self, target: str, options: tuple[tuple[str, str | int], ...]) -> grpc.Channel:
+        return super().open_channel(target, (*options, ("grpc.enable_retries", 0)))
+
+
 def main() -> None:
     options = _parse()
-    if options.without_retries:
-        channel.CHANNEL_OPTIONS = (*channel.CHANNEL_OPTIONS, ("grpc.enable_retries", 0))
-    with ChurnClient(f"127.0.0.1:{options.port}") as client:
+    security = WithoutRetries() if options.without_retries else UNSECURED
+    with ChurnClient(f"127.0.0.1:{options.port}", security) as client:
         client.get_model()
         print("calling", flush=True)  # noqa: T201 - what it is for
         outcomes, seconds = _call(client, options.seconds, options.rate)

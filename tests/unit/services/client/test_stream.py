@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from regulars.churn.v1 import churn_pb2, churn_pb2_grpc
 from regulars.scoring.v1 import scoring_pb2
 from services.client import CallError, ChurnClient
-from services.client.channel import MAX_ATTEMPTS
 from services.client.errors import STATUS_TRAILER
-from services.client.stream import FIRST_BACKOFF_SECONDS, SATURATED_SECONDS, WINDOW, TableStream
+from services.client.stream import FIRST_BACKOFF_SECONDS, MAX_BREAKS, SATURATED_SECONDS, WINDOW, TableStream
 from services.core.errors import DRAINING, INVALID, NO_MODEL, SATURATED, Kind, Refusal
 from tests.support.polling import PATIENCE_SECONDS, eventually
 
@@ -134,7 +133,7 @@ def sequences(answers: Iterable[Response]) -> list[int]:
 @given(st.lists(st.integers(0, 12), max_size=12), st.integers(0, 40))
 def test_nothing_is_lost_and_nothing_comes_twice_wherever_it_breaks(plan: list[int], count: int) -> None:
     # Too many calls in a row without an answer would end the stream, so every fourth has one.
-    plan = [max(answers, place % (MAX_ATTEMPTS - 1) == 0) for place, answers in enumerate(plan)]
+    plan = [max(answers, place % (MAX_BREAKS - 1) == 0) for place, answers in enumerate(plan)]
     transport = Transport(plan)
     assert sequences(stream_over(transport, tables(count))) == list(range(count))
     assert all(call.cancelled for call in transport.calls)
@@ -187,15 +186,15 @@ def test_so_many_breaks_in_a_row_end_it_and_the_waits_grow() -> None:
     assert failed.value.code is grpc.StatusCode.UNAVAILABLE
     assert isinstance(failed.value.__cause__, BrokenError)
     # The first call breaks once it has answered twice, the others at once.
-    assert len(transport.calls) == MAX_ATTEMPTS
-    assert sleeper.naps == [FIRST_BACKOFF_SECONDS * 2**turn for turn in range(MAX_ATTEMPTS - 1)]
+    assert len(transport.calls) == MAX_BREAKS
+    assert sleeper.naps == [FIRST_BACKOFF_SECONDS * 2**turn for turn in range(MAX_BREAKS - 1)]
 
 
 def test_an_answer_between_two_breaks_starts_the_count_anew() -> None:
-    plan = [0] * (MAX_ATTEMPTS - 1) + [1] + [0] * (MAX_ATTEMPTS - 2)
+    plan = [0] * (MAX_BREAKS - 1) + [1] + [0] * (MAX_BREAKS - 2)
     sleeper = Sleeper()
     assert sequences(stream_over(Transport(plan), tables(), sleeper)) == list(range(TABLES))
-    assert sleeper.naps[MAX_ATTEMPTS - 1] == FIRST_BACKOFF_SECONDS
+    assert sleeper.naps[MAX_BREAKS - 1] == FIRST_BACKOFF_SECONDS
 
 
 @pytest.mark.parametrize("code", CODES_MENDED, ids=lambda code: code.name)
@@ -216,10 +215,10 @@ def test_what_sending_again_does_not_mend_is_not_sent_again(code: grpc.StatusCod
 
 def test_a_saturated_server_is_asked_until_it_has_a_place() -> None:
     status = Refusal(SATURATED).to_status()
-    transport = Transport([3, *[0] * 5 * MAX_ATTEMPTS], grpc.StatusCode.RESOURCE_EXHAUSTED, status)
+    transport = Transport([3, *[0] * 5 * MAX_BREAKS], grpc.StatusCode.RESOURCE_EXHAUSTED, status)
     sleeper = Sleeper()
     assert sequences(stream_over(transport, tables(), sleeper)) == list(range(TABLES))
-    assert sleeper.naps == [SATURATED_SECONDS] * (5 * MAX_ATTEMPTS + 1)
+    assert sleeper.naps == [SATURATED_SECONDS] * (5 * MAX_BREAKS + 1)
 
 
 @pytest.mark.parametrize("kind", [NO_MODEL, DRAINING], ids=lambda kind: kind.reason)
