@@ -235,7 +235,11 @@ def test_what_is_no_csv_is_refused(file: Path, content: bytes, complaint: str) -
     assert "7" not in str(caught.value).replace(str(file), "")
 
 
-@pytest.mark.parametrize("content", [gzip.compress(f"{HEADER}\n1,2,web\n".encode() * 99)[:-20], b"customer_id\n1\n"])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(f"{HEADER}\n1,2,web\n".encode() * 99)[:-20], b"customer_id\n1\n"],
+    ids=["cut", "not compressed"],
+)
 def test_a_damaged_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match=r"base\.csv\.gz is damaged"):
         table_of(tmp_path / "base.csv.gz", content)

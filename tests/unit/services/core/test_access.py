@@ -137,7 +137,7 @@ def test_no_other_text_is_a_token(text: str) -> None:
     assert text in TOKENS.values() or verdict(SCORE, bearing(text)) == "UNAUTHENTICATED"
 
 
-@pytest.mark.parametrize("presented", [*TOKENS.values(), "unknown"])
+@pytest.mark.parametrize("presented", [*TOKENS.values(), "unknown"], ids=[*TOKENS, "unknown"])
 def test_every_digest_is_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch, presented: str) -> None:
     compared: list[bytes] = []
 
@@ -226,17 +226,17 @@ LINE = GRANTS[0].line().strip()
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "holds no token"),
-        ("# nothing\n\n", "holds no token"),
-        (f"{LINE}\n{LINE}", "holds a token twice"),
-        (f"{LINE}\nshop score", "line 2 is not a name"),
-        (f"{LINE}\nshop root {'0' * 64}", "line 2"),
-        (f"{LINE}\nshop score {'0' * 63}", "line 2"),
-        (f"{LINE}\nshop score {'0' * 63}G", "line 2"),
-        (f"{LINE} more", "line 1"),
-        (LINE[:-10], "line 1"),
-        (f"{LINE}\nshop score {TOKENS['shop']}", "line 2"),
-        ("\x00\xff", "line 1"),
+        pytest.param("", "holds no token", id="empty"),
+        pytest.param("# nothing\n\n", "holds no token", id="comments"),
+        pytest.param(f"{LINE}\n{LINE}", "holds a token twice", id="twice"),
+        pytest.param(f"{LINE}\nshop score", "line 2 is not a name", id="short"),
+        pytest.param(f"{LINE}\nshop root {'0' * 64}", "line 2", id="role"),
+        pytest.param(f"{LINE}\nshop score {'0' * 63}", "line 2", id="few digits"),
+        pytest.param(f"{LINE}\nshop score {'0' * 63}G", "line 2", id="no hex digit"),
+        pytest.param(f"{LINE} more", "line 1", id="a word more"),
+        pytest.param(LINE[:-10], "line 1", id="cut"),
+        pytest.param(f"{LINE}\nshop score {TOKENS['shop']}", "line 2", id="a token for a hash"),
+        pytest.param("\x00\xff", "line 1", id="binary"),
     ],
 )
 def test_a_damaged_file_is_refused_by_line_without_its_words(text: str, why: str) -> None:

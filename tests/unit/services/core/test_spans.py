@@ -106,8 +106,10 @@ class TracedServer:
         self.tracer = SpanTracer("churn", self.exporter)
         self.server = grpc.server(ThreadPoolExecutor(1))
         gate = Gate()
-        lanes = Lanes(*(Lane(8, 8, gate, LaneMetrics(f"traced {name}")) for name in ("one", "batch", "bulk")))
-        endpoints = Endpoints(self.server, lanes, Patience(), idle_seconds=PATIENCE_SECONDS, tracer=self.tracer)
+        self.lanes = [Lane(8, 8, gate, LaneMetrics(f"traced {name}")) for name in ("one", "batch", "bulk")]
+        endpoints = Endpoints(
+            self.server, Lanes(*self.lanes), Patience(), idle_seconds=PATIENCE_SECONDS, tracer=self.tracer
+        )
         unary = grpc.unary_unary_rpc_method_handler(
             self.scoring.unary, StringValue.FromString, StringValue.SerializeToString
         )
@@ -137,6 +139,9 @@ class TracedServer:
     def close(self) -> None:
         self.channel.close()
         self.server.stop(None).wait()
+        for lane in self.lanes:
+            # A caller who goes is not waited for: his call may not have ended yet.
+            lane.shutdown()
         self.tracer.stop(PATIENCE_SECONDS)
 
 
